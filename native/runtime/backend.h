@@ -1,0 +1,64 @@
+// What a device must provide: memory, a layout choice an instruction, and kernels. The CPU implements it in native/cpu;
+// a CUDA plugin implements the same interface in a library of its own.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "runtime/tensor.h"
+
+namespace langevin {
+
+// One decoded and checked instruction of a plan (ops.def lists the ops; docs/architecture.md their attributes).
+struct Instruction {
+  int op = 0;  // index into ops.def
+  std::string name;
+  std::vector<TensorDesc> inputs;   // layouts are final when the kernel is made
+  std::vector<TensorDesc> outputs;
+  nlohmann::json attr;
+  std::vector<bool> input_is_parameter;  // the value is a plan input (its contents keep a version, see KernelArgs)
+};
+
+struct KernelArgs {
+  const void* const* inputs;
+  void* const* outputs;
+  void* workspace;                 // Kernel::workspace() bytes, undefined contents, 64-byte aligned
+  void* persistent;                // Kernel::persistent() bytes that keep their contents between runs
+  const uint64_t* input_versions;  // for parameters: changes whenever the contents may have changed; 0 for other values
+};
+
+// One instruction made ready for given shapes and layouts. run() allocates nothing and is called from one thread at a time.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual size_t workspace() const { return 0; }
+  virtual size_t persistent() const { return 0; }
+  virtual void run(const KernelArgs& args) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const char* name() const = 0;
+
+  virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned; throws std::bad_alloc
+  virtual void release(void* memory, size_t bytes) = 0;
+  virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
+  virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  // Given the layouts in which the inputs exist (in `instruction.inputs[i].layout`), sets there the layouts the kernel wants
+  // and in `instruction.outputs[i].layout` those it will produce. The runtime inserts reorders where wanted and existing differ.
+  virtual void choose_layouts(Instruction& instruction) = 0;
+  virtual std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) = 0;
+  virtual std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) = 0;
+  // True where the kernel may write outputs[o] over inputs[i] (element for element in place).
+  virtual bool in_place(const Instruction& instruction, int input, int output) = 0;
+};
+
+Backend& cpu_backend();
+
+}  // namespace langevin

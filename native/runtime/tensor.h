@@ -1,0 +1,46 @@
+// Element types, memory layouts and tensor descriptions. No memory is owned here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace langevin {
+
+// A request that cannot be honoured (a malformed plan, an unsupported shape). Reaches JavaScript as a typed error.
+class PlanError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class DType : uint8_t { F32, I32, U8, Bool };  // U8 and Bool take one byte; Bool holds 0 or 1.
+
+inline size_t bytes_of(DType t) { return t == DType::F32 || t == DType::I32 ? 4 : 1; }
+
+// Plain is row-major. Blocked8/16 is [N, C/b, H, W, b], only for rank-4 float32 tensors with C divisible by b.
+enum class Layout : uint8_t { Plain, Blocked8, Blocked16 };
+
+inline int block_of(Layout l) { return l == Layout::Blocked16 ? 16 : l == Layout::Blocked8 ? 8 : 1; }
+
+using Shape = std::vector<int64_t>;
+
+inline int64_t size_of(const Shape& s) {
+  int64_t n = 1;
+  for (int64_t d : s) n *= d;
+  return n;
+}
+
+struct TensorDesc {
+  DType dtype = DType::F32;
+  Shape shape;
+  Layout layout = Layout::Plain;
+
+  int64_t size() const { return size_of(shape); }
+  size_t bytes() const { return static_cast<size_t>(size()) * bytes_of(dtype); }
+};
+
+std::string to_string(const TensorDesc& t);  // "float32[8,16,8,8]", with ":16" appended when blocked by 16.
+
+}  // namespace langevin

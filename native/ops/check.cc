@@ -2,6 +2,7 @@
 #include "ops/check.h"
 
 #include <cmath>
+#include <limits>
 
 namespace langevin {
 
@@ -112,10 +113,25 @@ int64_t attr_int_or(const Instruction& instruction, const char* name, int64_t lo
   return has_attr(instruction, name) ? attr_int(instruction, name, low, high) : otherwise;
 }
 
+bool read_number(const nlohmann::json& value, double* number) {
+  if (value.is_number()) {
+    *number = value.get<double>();
+    return true;
+  }
+  if (!value.is_string()) return false;
+  const std::string& text = value.get_ref<const std::string&>();
+  if (text == "Infinity") *number = std::numeric_limits<double>::infinity();
+  else if (text == "-Infinity") *number = -std::numeric_limits<double>::infinity();
+  else if (text == "NaN") *number = std::numeric_limits<double>::quiet_NaN();
+  else return false;
+  return true;
+}
+
 double attr_number(const Instruction& instruction, const char* name) {
   const nlohmann::json& value = require(instruction, name);
-  if (!value.is_number()) plan_fail(instruction, std::string("attribute '") + name + "' must be a number; got a value of type " + value.type_name());
-  return value.get<double>();
+  double number = 0;
+  if (!read_number(value, &number)) plan_fail(instruction, std::string("attribute '") + name + "' must be a number; got a value of type " + value.type_name());
+  return number;
 }
 
 double attr_number_or(const Instruction& instruction, const char* name, double otherwise) {

@@ -31,6 +31,8 @@ void expect_shape(const Instruction& instruction, const TensorDesc& t, const Sha
 bool has_attr(const Instruction& instruction, const char* name);
 int64_t attr_int(const Instruction& instruction, const char* name, int64_t low, int64_t high);  // low <= value <= high, else PlanError
 int64_t attr_int_or(const Instruction& instruction, const char* name, int64_t low, int64_t high, int64_t otherwise);
+// JSON has no infinities: a number of a plan may also be the string "Infinity", "-Infinity" or "NaN".
+bool read_number(const nlohmann::json& value, double* number);  // false: neither a number nor one of the three
 double attr_number(const Instruction& instruction, const char* name);
 double attr_number_or(const Instruction& instruction, const char* name, double otherwise);
 bool attr_bool(const Instruction& instruction, const char* name);

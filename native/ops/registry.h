@@ -14,6 +14,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/backend.h"
 
@@ -29,6 +30,9 @@ namespace langevin {
 
 // Plain (or blocked) in, blocked (or plain) out; float32, rank 4, equal shapes. Written beside the kernels (native/cpu/reorder.cc).
 std::unique_ptr<Kernel> make_reorder_kernel(const TensorDesc& from, const TensorDesc& to);
+
+// Names of the element operations a loop program may hold, for info(). Written beside the loop kernel.
+std::vector<std::string> loop_op_names();
 
 // Index of each op: op_loop, op_conv2d, ...
 enum OpIndex : int {

@@ -1,0 +1,322 @@
+// See lowering.h. The passes run in the order of lower_plan, at the end of the file.
+#include "runtime/lowering.h"
+
+#include <algorithm>
+#include <array>
+
+#include "ops/check.h"
+#include "runtime/memory_plan.h"
+
+namespace langevin {
+
+namespace {
+
+size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+class Lowering {
+ public:
+  Lowering(const DecodedPlan& plan, Backend& backend) : plan_(plan), backend_(backend), slots_(plan.values.size(), Slots{-1, -1, -1}) {}
+
+  Lowered run() {
+    sources();
+    for (const DecodedCode& code : plan_.code) {
+      if (code.op == kReshape) {
+        slots_[code.outputs[0]][0] = slot(code.inputs[0], Layout::Plain);
+      } else {
+        instruction(code);
+      }
+    }
+    outputs();
+    lifetimes();
+    in_place();
+    kernels();
+    place();
+    return std::move(out_);
+  }
+
+ private:
+  using Slots = std::array<int, 3>;  // buffer of a value in each layout, or -1
+
+  int new_buffer(Buffer::Kind kind, size_t bytes) {
+    Buffer b;
+    b.kind = kind;
+    b.bytes = bytes;
+    out_.buffers.push_back(b);
+    return static_cast<int>(out_.buffers.size()) - 1;
+  }
+
+  void sources() {
+    for (size_t i = 0; i < plan_.inputs.size(); ++i) {
+      const int value = plan_.inputs[i];
+      const int b = new_buffer(Buffer::Input, plan_.values[value].bytes());
+      out_.buffers[b].index = static_cast<int>(i);
+      out_.buffers[b].version = static_cast<int>(i);
+      slots_[value][0] = b;
+    }
+    for (size_t i = 0; i < plan_.constants.size(); ++i) {
+      const int value = plan_.constants[i].value;
+      const int b = new_buffer(Buffer::Constant, plan_.values[value].bytes());
+      out_.buffers[b].index = static_cast<int>(i);
+      out_.buffers[b].version = static_cast<int>(plan_.inputs.size() + i);
+      slots_[value][0] = b;
+    }
+  }
+
+  // The layout in which a value is shown to the backend: a blocked one where it exists.
+  Layout existing(int value) const {
+    for (Layout l : {Layout::Blocked16, Layout::Blocked8}) {
+      if (slots_[value][static_cast<int>(l)] >= 0) return l;
+    }
+    return Layout::Plain;
+  }
+
+  // The buffer that holds `value` in `layout`; adds a reorder where there is none yet.
+  int slot(int value, Layout layout) {
+    const int have = slots_[value][static_cast<int>(layout)];
+    if (have >= 0) return have;
+    TensorDesc from = plan_.values[value];
+    from.layout = slots_[value][0] >= 0 ? Layout::Plain : existing(value);
+    TensorDesc to = plan_.values[value];
+    to.layout = layout;
+    const int source = slots_[value][static_cast<int>(from.layout)];
+    const int version = out_.buffers[source].version;
+    const int target = new_buffer(version >= 0 ? Buffer::Persistent : Buffer::Arena, to.bytes());
+    out_.buffers[target].version = version;
+    Step step;
+    step.op = "reorder";
+    step.instruction.name = "reorder";
+    step.instruction.inputs = {from};
+    step.instruction.outputs = {to};
+    step.inputs = {source};
+    step.outputs = {target};
+    step.cached = version;
+    out_.steps.push_back(std::move(step));
+    ++out_.reorders;
+    slots_[value][static_cast<int>(layout)] = target;
+    return target;
+  }
+
+  void check_layout(const TensorDesc& t, const Instruction& instruction) const {
+    if (t.layout == Layout::Plain) return;
+    if (t.dtype == DType::F32 && t.shape.size() == 4 && t.shape[1] % block_of(t.layout) == 0) return;
+    throw std::logic_error("internal: layout_" + instruction.name + " chose a blocked layout for " + to_string(t));
+  }
+
+  void instruction(const DecodedCode& code) {
+    Instruction instruction = code.instruction;
+    for (size_t i = 0; i < code.inputs.size(); ++i) instruction.inputs[i].layout = existing(code.inputs[i]);
+    backend_.choose_layouts(instruction);
+    std::vector<int> inputs;
+    for (size_t i = 0; i < code.inputs.size(); ++i) {
+      check_layout(instruction.inputs[i], instruction);
+      inputs.push_back(slot(code.inputs[i], instruction.inputs[i].layout));
+    }
+    std::vector<int> outputs;
+    for (size_t i = 0; i < code.outputs.size(); ++i) {
+      check_layout(instruction.outputs[i], instruction);
+      outputs.push_back(new_buffer(Buffer::Arena, instruction.outputs[i].bytes()));
+      slots_[code.outputs[i]][static_cast<int>(instruction.outputs[i].layout)] = outputs.back();
+    }
+    add_step(std::move(instruction), std::move(inputs), std::move(outputs));
+  }
+
+  void add_step(Instruction instruction, std::vector<int> inputs, std::vector<int> outputs) {
+    Step step;
+    step.op = instruction.name;
+    step.instruction = std::move(instruction);
+    step.inputs = std::move(inputs);
+    step.outputs = std::move(outputs);
+    out_.steps.push_back(std::move(step));
+  }
+
+  // A step that copies `from` into a new buffer of the given kind.
+  int add_copy(int from, const TensorDesc& type, Buffer::Kind kind) {
+    Instruction copy;
+    copy.op = op_copy;
+    copy.name = "copy";
+    copy.inputs = {type};
+    copy.outputs = {type};
+    copy.attr = nlohmann::json::object();
+    copy.input_is_parameter = {out_.buffers[from].version >= 0};
+    const int to = new_buffer(kind, type.bytes());
+    add_step(std::move(copy), {from}, {to});
+    return to;
+  }
+
+  // Gives every output a buffer of its own that the plan computes; then decides which may be the bound memory itself. An output whose
+  // alias is still read later, or whose producer cannot work in place, is computed in the arena and copied at the end.
+  void outputs() {
+    std::vector<bool> claimed(out_.buffers.size(), false);
+    std::vector<int> source;
+    for (const DecodedPlan::Output& output : plan_.outputs) {
+      int b = slot(output.value, Layout::Plain);
+      claimed.resize(out_.buffers.size(), false);
+      if (out_.buffers[b].kind != Buffer::Arena || claimed[b]) {
+        b = add_copy(b, plan_.values[output.value], Buffer::Arena);
+        claimed.resize(out_.buffers.size(), false);
+      }
+      claimed[b] = true;
+      source.push_back(b);
+    }
+    std::vector<size_t> late;
+    index_readers();
+    for (size_t o = 0; o < source.size(); ++o) {
+      if (!may_write_directly(source[o], plan_.outputs[o].alias)) {
+        late.push_back(o);
+        continue;
+      }
+      out_.buffers[source[o]].kind = Buffer::Output;
+      out_.buffers[source[o]].index = static_cast<int>(o);
+    }
+    for (size_t o : late) {
+      const int to = add_copy(source[o], plan_.values[plan_.outputs[o].value], Buffer::Output);
+      out_.buffers[to].index = static_cast<int>(o);
+    }
+  }
+
+  void index_readers() {
+    readers_.assign(out_.buffers.size(), {});
+    producer_.assign(out_.buffers.size(), -1);
+    for (size_t s = 0; s < out_.steps.size(); ++s) {
+      for (int b : out_.steps[s].inputs) {
+        if (readers_[b].empty() || readers_[b].back() != static_cast<int>(s)) readers_[b].push_back(static_cast<int>(s));
+      }
+      for (int b : out_.steps[s].outputs) producer_[b] = static_cast<int>(s);
+    }
+  }
+
+  bool may_write_directly(int buffer, int alias) {
+    if (alias < 0) return true;
+    const int producer = producer_[buffer];
+    for (int s : readers_[slots_[plan_.inputs[alias]][0]]) {
+      if (s < producer) continue;
+      if (s > producer) return false;
+      if (!permits(out_.steps[s], slots_[plan_.inputs[alias]][0], buffer)) return false;
+    }
+    return true;
+  }
+
+  // May the step write its output buffer over its input buffer, at every position where that is an input?
+  bool permits(const Step& step, int input, int output) {
+    if (step.op == "reorder") return false;
+    const auto o = std::find(step.outputs.begin(), step.outputs.end(), output) - step.outputs.begin();
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      if (step.inputs[i] == input && !backend_.in_place(step.instruction, static_cast<int>(i), static_cast<int>(o))) return false;
+    }
+    return true;
+  }
+
+  void lifetimes() {
+    for (size_t s = 0; s < out_.steps.size(); ++s) {
+      const int now = static_cast<int>(s);
+      for (int b : out_.steps[s].outputs) {
+        out_.buffers[b].first = now;
+        out_.buffers[b].last = std::max(out_.buffers[b].last, now);
+      }
+      for (int b : out_.steps[s].inputs) out_.buffers[b].last = now;
+    }
+  }
+
+  int root(int b) const {
+    while (out_.buffers[b].shares >= 0) b = out_.buffers[b].shares;
+    return b;
+  }
+
+  void in_place() {
+    for (size_t s = 0; s < out_.steps.size(); ++s) {
+      const Step& step = out_.steps[s];
+      std::vector<int> taken;
+      for (int output : step.outputs) {
+        Buffer& to = out_.buffers[output];
+        if (to.kind != Buffer::Arena || to.bytes == 0) continue;
+        for (int input : step.inputs) {
+          const int r = root(input);
+          Buffer& from = out_.buffers[r];
+          if (from.kind != Buffer::Arena || from.last != static_cast<int>(s) || align64(from.bytes) != align64(to.bytes)) continue;
+          if (std::find(taken.begin(), taken.end(), r) != taken.end() || !permits(step, input, output)) continue;
+          taken.push_back(r);
+          to.shares = r;
+          from.last = std::max(from.last, to.last);
+          break;
+        }
+      }
+    }
+  }
+
+  void kernels() {
+    for (Step& step : out_.steps) {
+      step.kernel = step.op == "reorder" ? backend_.make_reorder(step.instruction.inputs[0], step.instruction.outputs[0])
+                                         : backend_.make_kernel(step.instruction);
+      if (!step.kernel) throw std::logic_error("internal: no kernel for " + step.op);
+    }
+  }
+
+  void place() {
+    std::vector<Interval> intervals;
+    std::vector<size_t*> offsets;
+    size_t persistent = 0;
+    for (Buffer& b : out_.buffers) {
+      if (b.kind == Buffer::Constant || b.kind == Buffer::Persistent) {
+        b.offset = persistent;
+        persistent += align64(b.bytes);
+      } else if (b.kind == Buffer::Arena && b.shares < 0 && b.bytes > 0 && b.last >= 0) {
+        intervals.push_back({align64(b.bytes), b.first, b.last, 0});
+        offsets.push_back(&b.offset);
+      }
+    }
+    for (size_t s = 0; s < out_.steps.size(); ++s) {
+      Step& step = out_.steps[s];
+      step.persistent_offset = persistent;
+      persistent += align64(step.kernel->persistent());
+      if (step.kernel->workspace() == 0) continue;
+      intervals.push_back({align64(step.kernel->workspace()), static_cast<int>(s), static_cast<int>(s), 0});
+      offsets.push_back(&step.workspace_offset);
+    }
+    out_.arena_bytes = place_intervals(intervals);
+    for (size_t i = 0; i < intervals.size(); ++i) *offsets[i] = intervals[i].offset;
+    out_.persistent_bytes = persistent;
+    for (size_t b = 0; b < out_.buffers.size(); ++b) {
+      if (out_.buffers[b].shares >= 0) out_.buffers[b].offset = out_.buffers[root(static_cast<int>(b))].offset;
+    }
+  }
+
+  const DecodedPlan& plan_;
+  Backend& backend_;
+  Lowered out_;
+  std::vector<Slots> slots_;
+  std::vector<std::vector<int>> readers_;
+  std::vector<int> producer_;
+};
+
+std::string show_buffer(const Lowered& lowered, int b) {
+  const Buffer& buffer = lowered.buffers[b];
+  switch (buffer.kind) {
+    case Buffer::Input: return "input" + std::to_string(buffer.index);
+    case Buffer::Output: return "output" + std::to_string(buffer.index);
+    case Buffer::Constant: return "constant" + std::to_string(buffer.index);
+    case Buffer::Persistent: return "persistent+" + std::to_string(buffer.offset);
+    case Buffer::Arena: return "arena+" + std::to_string(buffer.offset) + (buffer.shares >= 0 ? "!" : "");
+  }
+  return "?";
+}
+
+}  // namespace
+
+Lowered lower_plan(const DecodedPlan& plan, Backend& backend) { return Lowering(plan, backend).run(); }
+
+std::string print_lowered(const Lowered& lowered) {
+  std::string text;
+  for (const Step& step : lowered.steps) {
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      text += (i ? ", " : "") + to_string(step.instruction.outputs[i]) + "@" + show_buffer(lowered, step.outputs[i]);
+    }
+    text += " = " + step.op + "(";
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      text += (i ? ", " : "") + to_string(step.instruction.inputs[i]) + "@" + show_buffer(lowered, step.inputs[i]);
+    }
+    text += step.cached >= 0 ? ") when changed\n" : ")\n";
+  }
+  return text;
+}
+
+}  // namespace langevin

@@ -2,6 +2,7 @@
 #include "runtime/memory_plan.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <numeric>
 
 namespace langevin {

@@ -1,0 +1,142 @@
+// See plan.h.
+#include "runtime/plan.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/errors.h"
+#include "runtime/threads.h"
+
+namespace langevin {
+
+namespace {
+
+void check_list(const TensorList& tensors, const std::vector<TensorDesc>& types, const char* what) {
+  if (tensors.size() != types.size()) {
+    throw CodedError("E_SHAPE", std::string("the plan has ") + std::to_string(types.size()) + " " + what + "s; got " + std::to_string(tensors.size()));
+  }
+  for (size_t i = 0; i < types.size(); ++i) {
+    const TensorDesc& have = tensors[i]->desc();
+    const TensorDesc& want = types[i];
+    if (have.dtype == want.dtype && have.shape == want.shape) continue;
+    throw CodedError(have.dtype != want.dtype ? "E_DTYPE" : "E_SHAPE",
+                     std::string(what) + " " + std::to_string(i) + " of the plan is " + to_string(want) + "; got a tensor " + to_string(have));
+  }
+}
+
+}  // namespace
+
+CompiledPlan::CompiledPlan(const std::string& text, const std::vector<uint8_t>& blob, Backend& backend, int threads)
+    : backend_(backend), threads_(threads) {
+  use_threads(threads_);
+  const DecodedPlan plan = decode_plan(text, blob.size());
+  lowered_ = lower_plan(plan, backend);
+  for (int value : plan.inputs) input_types_.push_back(plan.values[value]);
+  for (const auto& output : plan.outputs) {
+    output_types_.push_back(plan.values[output.value]);
+    aliases_.push_back(output.alias);
+  }
+  stats_.arena_bytes = lowered_.arena_bytes;
+  stats_.persistent_bytes = lowered_.persistent_bytes;
+  stats_.reorders = lowered_.reorders;
+  stats_.text = print_lowered(lowered_);
+  for (const Step& step : lowered_.steps) {
+    if (step.op == "reorder") continue;
+    const auto found = std::find_if(stats_.kernels.begin(), stats_.kernels.end(), [&](const auto& k) { return k.first == step.op; });
+    if (found == stats_.kernels.end()) stats_.kernels.emplace_back(step.op, 1);
+    else ++found->second;
+  }
+  prepare_operands();
+  arena_ = Arena::shared(backend_);
+  arena_->ensure(lowered_.arena_bytes);
+  persistent_ = static_cast<uint8_t*>(backend_.allocate(lowered_.persistent_bytes));
+  upload_constants(plan, blob);
+}
+
+CompiledPlan::~CompiledPlan() { backend_.release(persistent_, lowered_.persistent_bytes); }
+
+void CompiledPlan::upload_constants(const DecodedPlan& plan, const std::vector<uint8_t>& blob) {
+  versions_.assign(plan.inputs.size(), 0);
+  for (const Buffer& b : lowered_.buffers) {
+    if (b.kind != Buffer::Constant) continue;
+    backend_.copy_in(persistent_ + b.offset, blob.data() + plan.constants[static_cast<size_t>(b.index)].offset, b.bytes);
+  }
+  for (size_t i = 0; i < plan.constants.size(); ++i) versions_.push_back(next_version());
+}
+
+void CompiledPlan::prepare_operands() {
+  for (const Step& step : lowered_.steps) {
+    operand_buffers_.insert(operand_buffers_.end(), step.inputs.begin(), step.inputs.end());
+    operand_buffers_.insert(operand_buffers_.end(), step.outputs.begin(), step.outputs.end());
+  }
+  operand_pointers_.assign(operand_buffers_.size(), nullptr);
+  operand_versions_.assign(operand_buffers_.size(), 0);
+  buffer_pointers_.assign(lowered_.buffers.size(), nullptr);
+  cached_.assign(lowered_.steps.size(), 0);
+}
+
+void CompiledPlan::check_bindings(const TensorList& inputs, const TensorList& outputs) const {
+  check_list(inputs, input_types_, "input");
+  check_list(outputs, output_types_, "output");
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (outputs[o] != inputs[i] || aliases_[o] == static_cast<int>(i)) continue;
+      throw CodedError("E_SHAPE", "output " + std::to_string(o) + " is bound to the tensor of input " + std::to_string(i) +
+                                      ", which the plan does not declare as its alias; bind another tensor");
+    }
+    for (size_t other = 0; other < o; ++other) {
+      if (outputs[o] == outputs[other]) {
+        throw CodedError("E_SHAPE", "outputs " + std::to_string(other) + " and " + std::to_string(o) + " are bound to the same tensor");
+      }
+    }
+  }
+}
+
+void CompiledPlan::bind(const TensorList& inputs, const TensorList& outputs) {
+  uint8_t* arena = arena_->ensure(lowered_.arena_bytes);
+  for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
+    const Buffer& buffer = lowered_.buffers[b];
+    switch (buffer.kind) {
+      case Buffer::Input: buffer_pointers_[b] = inputs[static_cast<size_t>(buffer.index)]->data(); break;
+      case Buffer::Output: buffer_pointers_[b] = outputs[static_cast<size_t>(buffer.index)]->data(); break;
+      case Buffer::Arena: buffer_pointers_[b] = arena + buffer.offset; break;
+      case Buffer::Constant:
+      case Buffer::Persistent: buffer_pointers_[b] = persistent_ + buffer.offset; break;
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) versions_[i] = inputs[i]->version();
+  for (size_t i = 0; i < operand_buffers_.size(); ++i) {
+    const int b = operand_buffers_[i];
+    const int source = lowered_.buffers[static_cast<size_t>(b)].version;
+    operand_pointers_[i] = buffer_pointers_[static_cast<size_t>(b)];
+    operand_versions_[i] = source < 0 ? 0 : versions_[static_cast<size_t>(source)];
+  }
+}
+
+uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop) {
+  use_threads(threads_);
+  bind(inputs, outputs);
+  // Whatever happens below, the outputs no longer hold what they held.
+  for (const auto& output : outputs) output->touch();
+  uint8_t* arena = arena_->ensure(lowered_.arena_bytes);
+  uint64_t kernels = 0;
+  size_t operand = 0;
+  for (size_t s = 0; s < lowered_.steps.size(); ++s) {
+    const Step& step = lowered_.steps[s];
+    void** operands = operand_pointers_.data() + operand;
+    const uint64_t* versions = operand_versions_.data() + operand;
+    operand += step.inputs.size() + step.outputs.size();
+    if (step.cached >= 0) {
+      if (cached_[s] == versions[0]) continue;
+      cached_[s] = versions[0];
+    }
+    if (stop.load(std::memory_order_relaxed)) throw CodedError("E_CANCELLED", "the run was stopped because its environment is closing");
+    const KernelArgs args{operands, operands + step.inputs.size(), arena + step.workspace_offset, persistent_ + step.persistent_offset, versions};
+    step.kernel->run(args);
+    ++kernels;
+  }
+  backend_.synchronize();
+  return kernels;
+}
+
+}  // namespace langevin

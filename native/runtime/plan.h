@@ -1,0 +1,66 @@
+// A compiled plan: kernels, their memory, and the loop that runs them over bound tensors. Compile and run on the worker thread only.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/arena.h"
+#include "runtime/device_tensor.h"
+#include "runtime/lowering.h"
+
+namespace langevin {
+
+using TensorList = std::vector<std::shared_ptr<DeviceTensor>>;
+
+struct PlanStats {
+  size_t arena_bytes = 0;
+  size_t persistent_bytes = 0;
+  std::vector<std::pair<std::string, int>> kernels;  // op and how many, in order of first appearance; reorders are not among them
+  int reorders = 0;
+  std::string text;
+};
+
+class CompiledPlan {
+ public:
+  // `blob` holds the constants. Throws PlanError, CodedError, std::bad_alloc.
+  CompiledPlan(const std::string& text, const std::vector<uint8_t>& blob, Backend& backend, int threads);
+  ~CompiledPlan();
+  CompiledPlan(const CompiledPlan&) = delete;
+  CompiledPlan& operator=(const CompiledPlan&) = delete;
+
+  // Throws CodedError (E_SHAPE, E_DTYPE) unless the tensors fit. Any thread.
+  void check_bindings(const TensorList& inputs, const TensorList& outputs) const;
+
+  // Runs over checked bindings. Returns the number of kernels run; allocates nothing after the first run. A set `stop` ends it
+  // between two kernels with CodedError E_CANCELLED and leaves the outputs undefined.
+  uint64_t run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop);
+
+  const PlanStats& stats() const { return stats_; }
+
+ private:
+  void upload_constants(const DecodedPlan& plan, const std::vector<uint8_t>& blob);
+  void prepare_operands();
+  void bind(const TensorList& inputs, const TensorList& outputs);
+
+  Backend& backend_;
+  int threads_;
+  Lowered lowered_;
+  std::vector<TensorDesc> input_types_;
+  std::vector<TensorDesc> output_types_;
+  std::vector<int> aliases_;          // by output: input position or -1
+  std::shared_ptr<Arena> arena_;      // shared by all plans: nothing in it outlives a run
+  uint8_t* persistent_ = nullptr;     // constants, reordered parameters, packed weights
+  std::vector<uint64_t> versions_;    // by version source
+  std::vector<uint64_t> cached_;      // by step: the version for which a cached reorder was last done
+  // Operands of all steps in a row: inputs then outputs of step 0, of step 1, ...
+  std::vector<int> operand_buffers_;
+  std::vector<void*> operand_pointers_;
+  std::vector<uint64_t> operand_versions_;
+  std::vector<void*> buffer_pointers_;
+  PlanStats stats_;
+};
+
+}  // namespace langevin

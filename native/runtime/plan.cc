@@ -126,13 +126,11 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
     void** operands = operand_pointers_.data() + operand;
     const uint64_t* versions = operand_versions_.data() + operand;
     operand += step.inputs.size() + step.outputs.size();
-    if (step.cached >= 0) {
-      if (cached_[s] == versions[0]) continue;
-      cached_[s] = versions[0];
-    }
+    if (step.cached >= 0 && cached_[s] == versions[0]) continue;
     if (stop.load(std::memory_order_relaxed)) throw CodedError("E_CANCELLED", "the run was stopped because its environment is closing");
     const KernelArgs args{operands, operands + step.inputs.size(), arena + step.workspace_offset, persistent_ + step.persistent_offset, versions};
     step.kernel->run(args);
+    if (step.cached >= 0) cached_[s] = versions[0];
     ++kernels;
   }
   backend_.synchronize();

@@ -1,0 +1,94 @@
+// The CPU as a backend: memory, and dispatch to the functions of ops/registry.h. The kernels stand in the files beside this one.
+#include "runtime/backend.h"
+
+#include <dnnl.h>
+#include <hwy/highway.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+#include "cpu/info.h"
+#include "ops/registry.h"
+
+namespace langevin {
+
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// More than the machine has is refused here: an overcommitting kernel would grant it and kill the process at first use.
+bool fits_machine(size_t bytes) {
+#if defined(__linux__)
+  const auto pages = sysconf(_SC_PHYS_PAGES);
+  const auto page = sysconf(_SC_PAGESIZE);
+  if (pages > 0 && page > 0) return bytes / static_cast<size_t>(page) < static_cast<size_t>(pages);
+#endif
+  return bytes < (size_t{1} << 46);
+}
+
+class CpuBackend final : public Backend {
+ public:
+  const char* name() const override { return "cpu"; }
+
+  // calloc gives large blocks as untouched zero pages, so a new tensor costs nothing until it is written. The block's own
+  // address is kept in front of the aligned one.
+  void* allocate(size_t bytes) override {
+    if (!fits_machine(bytes)) throw std::bad_alloc();
+    const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
+    void* block = std::calloc(bytes + alignment + sizeof(void*), 1);
+    if (block == nullptr) throw std::bad_alloc();
+    const auto start = reinterpret_cast<uintptr_t>(block) + sizeof(void*);
+    const auto aligned = (start + alignment - 1) & ~(static_cast<uintptr_t>(alignment) - 1);
+    reinterpret_cast<void**>(aligned)[-1] = block;
+#if defined(__linux__)
+    if (alignment == kHugePage) madvise(reinterpret_cast<void*>(aligned), bytes & ~(kHugePage - 1), MADV_HUGEPAGE);
+#endif
+    return reinterpret_cast<void*>(aligned);
+  }
+  void release(void* memory, size_t) override {
+    if (memory != nullptr) std::free(static_cast<void**>(memory)[-1]);
+  }
+
+  void copy_in(void* device, const void* host, size_t bytes) override { move(device, host, bytes); }
+  void copy_out(void* host, const void* device, size_t bytes) override { move(host, device, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
+  void synchronize() override {}
+
+  void choose_layouts(Instruction& instruction) override { op_entry(instruction.op).layout(instruction); }
+  std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) override { return op_entry(instruction.op).make(instruction); }
+  std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) override { return make_reorder_kernel(from, to); }
+  bool in_place(const Instruction& instruction, int input, int output) override {
+    return op_entry(instruction.op).in_place(instruction, input, output);
+  }
+
+ private:
+  static void move(void* to, const void* from, size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+};
+
+}  // namespace
+
+Backend& cpu_backend() {
+  static CpuBackend* backend = new CpuBackend;  // never destroyed: tensors may outlive static objects
+  return *backend;
+}
+
+std::string cpu_isa() {
+  const auto targets = static_cast<int64_t>(hwy::SupportedTargets());
+  return hwy::TargetName(targets & -targets);  // the best supported target has the lowest bit
+}
+
+std::string dnnl_version_text() {
+  const dnnl_version_t* v = dnnl_version();
+  return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch);
+}
+
+}  // namespace langevin

@@ -46,7 +46,12 @@ export interface OnnxEmitter {
   /** Casts `value` to an ONNX element type. */
   cast(value: string, to: DType | 'int64'): string
 }
-export type OnnxAttr = { int: number } | { ints: readonly number[] } | { float: number } | { floats: readonly number[] } | { string: string }
+export type OnnxAttr =
+  | { int: number }
+  | { ints: readonly number[] }
+  | { float: number }
+  | { floats: readonly number[] }
+  | { string: string }
 
 export interface OnnxContext<A extends Attrs> {
   readonly emit: OnnxEmitter
@@ -67,8 +72,9 @@ export interface OpDefinition<A extends Attrs = Attrs> {
   /**
    * Vector-Jacobian product: one cotangent (or null: no dependence) an input, built of ops that have gradients themselves.
    * `'none'` says that the op is piecewise constant or integer-valued: nothing flows back.
+   * `{ missing }` says why an op that does depend on float inputs has no rule: asking for it is an error.
    */
-  readonly gradient: ((context: GradientContext<A>) => (Tensor | null)[]) | 'none'
+  readonly gradient: ((context: GradientContext<A>) => (Tensor | null)[]) | 'none' | { readonly missing: string }
   /** Float64 definition: the oracle of the tests. */
   reference(inputs: readonly RefArray[], attrs: A, output: TensorType): RefArray
   readonly onnx: OnnxRule<A>
@@ -80,13 +86,24 @@ export interface OpDefinition<A extends Attrs = Attrs> {
 
 const registry = new Map<string, OpDefinition>()
 
+/** What `defineOp` returns: builds a node from inputs and complete attributes. */
+export type OpBuilder<A extends Attrs> = OpHandle & ((inputs: readonly Tensor[], attrs: A) => Tensor)
+
 /** Registers a definition and returns the node builder `(inputs, attrs) => Tensor`. */
-export function defineOp<A extends Attrs>(definition: OpDefinition<A>): OpHandle & ((inputs: readonly Tensor[], attrs: A) => Tensor) {
+export function defineOp<A extends Attrs>(
+  definition: OpDefinition<A>,
+): OpHandle & ((inputs: readonly Tensor[], attrs: A) => Tensor) {
   if (registry.has(definition.name)) throw internalError(`op ${definition.name} is defined twice`)
   registry.set(definition.name, definition as unknown as OpDefinition)
   const build = (inputs: readonly Tensor[], attrs: A): Tensor => {
     const type = definition.infer(inputs, attrs)
-    return new Tensor(definition as OpHandle, inputs, attrs as { readonly [k: string]: AttrValue }, type.shape, type.dtype)
+    return new Tensor(
+      definition as OpHandle,
+      inputs,
+      attrs as { readonly [k: string]: AttrValue },
+      type.shape,
+      type.dtype,
+    )
   }
   Object.defineProperty(build, 'name', { value: definition.name })
   return build as OpHandle & typeof build

@@ -1,0 +1,37 @@
+/**
+ * The float64 interpreter: evaluates a graph by the reference of each op. It is the oracle of the tests; it is not fast.
+ * (It stands beside the graph but imports the op registry, which no other file here does.)
+ */
+import { definitionOf, type RefArray } from '../ops/define.ts'
+import { LangevinError } from './errors.ts'
+import { sameShape, showShape } from './shape.ts'
+import { type Tensor, topologicalOrder } from './tensor.ts'
+
+export type { RefArray } from '../ops/define.ts'
+
+/**
+ * Values of `outputs`, given those of the `input` tensors. A feed may also be given for any other tensor and then replaces its computation.
+ * @throws LangevinError E_GRAPH for an input without a feed, E_SHAPE for a feed of another shape
+ */
+export function evaluateReference(
+  outputs: readonly Tensor[],
+  feeds: ReadonlyMap<Tensor, RefArray> = new Map(),
+): RefArray[] {
+  const values = new Map<Tensor, RefArray>()
+  for (const t of topologicalOrder(outputs)) values.set(t, evaluate(t, feeds, values))
+  return outputs.map((o) => values.get(o) as RefArray)
+}
+
+function evaluate(t: Tensor, feeds: ReadonlyMap<Tensor, RefArray>, values: ReadonlyMap<Tensor, RefArray>): RefArray {
+  const feed = feeds.get(t)
+  if (feed !== undefined) {
+    if (!sameShape(feed.shape, t.shape)) {
+      throw new LangevinError('E_SHAPE', `feed of ${t} has shape ${showShape(feed.shape)}`, { shape: feed.shape })
+    }
+    return feed
+  }
+  if (t.data !== undefined) return { shape: t.shape, data: Float64Array.from(t.data) }
+  if (t.op.name === 'input') throw new LangevinError('E_GRAPH', `no feed for ${t}: give its value in \`feeds\``)
+  const inputs = t.inputs.map((i) => values.get(i) as RefArray)
+  return definitionOf(t).reference(inputs, t.attrs, t)
+}

@@ -1,0 +1,10 @@
+/** Every builder function of the op set. Importing this also puts the same operations on `Tensor` as methods. */
+export * from './composite.ts'
+export * from './conv.ts'
+export * from './elementwise.ts'
+export { finite as isFinite } from './elementwise.ts'
+export * from './matmul.ts'
+export * from './reduce.ts'
+export * from './shape.ts'
+export * from './source.ts'
+export * from './unary.ts'

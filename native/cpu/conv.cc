@@ -1,0 +1,233 @@
+// conv2d and its two adjoints: which oneDNN primitive in which formats, and the reorders around it. The arithmetic is oneDNN's (or
+// conv_direct.cc's where it has no generated code).
+//
+// Activations whose channels are divisible by the machine's block are blocked, others plain; weights, their gradients and biases are
+// plain at the interface. Inside, oneDNN chooses the weight format; packed parameters are kept until their version changes.
+#include <cstdlib>
+#include <cstring>
+
+#include "cpu/conv_direct.h"
+#include "cpu/dnnl.h"
+#include "ops/registry.h"
+
+namespace langevin {
+
+namespace {
+
+size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Winograd F(4x4, 3x3) or the direct algorithm: a fixed rule, because a measured choice would not repeat bit for bit in another process.
+// GFLOP/s on two Zen 4 cores, direct / Winograd (forward, input gradient, weight gradient):
+//   batch 64:  16->16 at 8x8    268/213  269/210  234/159      16->16 at 32x32  171/166  237/164  197/272
+//              16->32 at 8x8    272/304  272/323  192/215      16->32 at 32x32  233/222  224/308  195/334
+//              32->32 at 8x8    273/398  274/400  233/424      64->64 at 4x4    324/441  321/456  215/416
+//              64->64 at 16x16  248/564  247/562  221/434      128->128 at 2x2  304/130  341/129  201/149
+//   640->640 at 8x8: batch 4  258/314  260/306  196/265, batch 16  269/572  266/568  195/500;  64->64 at 8x8: batch 1  237/86, batch 8  270/357 273/232 234/203
+// So: enough channels on both sides, tiles that are mostly full, and enough tiles to amortise the transformed weights.
+// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it.
+bool prefer_winograd(ConvDirection direction, const ConvGeometry& g) {
+  const char* setting = std::getenv("LANGEVIN_WINOGRAD");
+  if (setting != nullptr && std::strcmp(setting, "0") == 0) return false;
+  if (g.kh != 3 || g.kw != 3 || g.stride[0] != 1 || g.stride[1] != 1 || g.dilation[0] != 1 || g.dilation[1] != 1 || g.groups != 1) return false;
+  if (setting != nullptr && std::strcmp(setting, "1") == 0) return true;
+  const int64_t rows = direction == ConvDirection::InputGrad ? g.h : g.oh, columns = direction == ConvDirection::InputGrad ? g.w : g.ow;
+  const int64_t tiles = g.n * ((rows + 3) / 4) * ((columns + 3) / 4);
+  const double filled = static_cast<double>(g.n * rows * columns) / (16.0 * static_cast<double>(tiles));
+  const int64_t channels = g.c * g.o;
+  const bool enough_tiles = tiles >= 64 || (tiles >= 16 && channels >= 256 * 256) || (direction == ConvDirection::Forward && tiles >= 32);
+  return channels >= (direction == ConvDirection::Forward ? 32 * 32 : 16 * 32) && filled >= 0.6 && enough_tiles;
+}
+
+// The first of: Winograd, direct code for the formats in which the tensors are, direct code in formats of oneDNN's choice, im2col on plain
+// tensors. Empty where there is only oneDNN's reference loop, which is slower than ours.
+DnnlOp choose_convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y) {
+  const bool blocked = x == y && x == DnnlFormat::Blocked16;
+  if (blocked && prefer_winograd(direction, g)) {
+    DnnlOp op = DnnlOp::convolution(direction, g, x, y, true);
+    if (op && op.fast()) return op;
+  }
+  DnnlOp fixed = DnnlOp::convolution(direction, g, x, y, false);
+  if (fixed && fixed.fast()) return fixed;
+  DnnlOp any = DnnlOp::convolution(direction, g, DnnlFormat::Any, DnnlFormat::Any, false);
+  if (any && any.fast()) return any;
+  DnnlOp plain = DnnlOp::convolution(direction, g, DnnlFormat::Plain, DnnlFormat::Plain, false);
+  if (plain && !plain.reference()) return plain;
+  return DnnlOp();
+}
+
+// An operand of the primitive: bound directly, or through a copy in the primitive's format.
+struct Operand {
+  DnnlRole role = DnnlRole::Source;
+  int index = 0;  // of the instruction's input or output
+  bool output = false;
+  DnnlOp reorder;  // empty: bound directly
+  size_t offset = 0;
+  bool persistent = false;      // the copy outlives the run, and is remade only for another version
+  uint64_t packed_version = 0;  // of the copy; 0: none
+  const void* packed_at = nullptr;
+};
+
+class ConvKernel : public Kernel {
+ public:
+  ConvKernel(const Instruction& instruction, ConvDirection direction, DnnlOp op, const ConvGeometry& g) : op_(std::move(op)) {
+    workspace_ = align64(op_.scratchpad());
+    const auto activation = [&](const TensorDesc& t, int64_t c, int64_t h, int64_t w) {
+      return dnnl_activation(g.n, c, h, w, dnnl_format(t.layout));
+    };
+    const auto &in = instruction.inputs, &out = instruction.outputs;
+    const bool grad_input = direction == ConvDirection::InputGrad, grad_weight = direction == ConvDirection::WeightGrad;
+    const TensorDesc &x = grad_input ? out[0] : in[0], &y = direction == ConvDirection::Forward ? out[0] : grad_input ? in[0] : in[1];
+    add(DnnlRole::Source, 0, grad_input, activation(x, g.c, g.h, g.w), false);
+    const bool parameter = !grad_weight && instruction.input_is_parameter.size() > 1 && instruction.input_is_parameter[1];
+    add(DnnlRole::Weights, grad_weight ? 0 : 1, grad_weight, dnnl_weights(g, DnnlFormat::Plain), parameter);
+    if (g.bias) add(DnnlRole::Bias, 2, false, op_.desc(DnnlRole::Bias), false);
+    add(DnnlRole::Destination, grad_weight ? 1 : 0, direction == ConvDirection::Forward, activation(y, g.o, g.oh, g.ow), false);
+  }
+
+  // False where oneDNN has no reorder that the formats need.
+  bool complete() const { return complete_; }
+  size_t workspace() const override { return workspace_; }
+  size_t persistent() const override { return persistent_; }
+
+  void run(const KernelArgs& args) override {
+    char* workspace = static_cast<char*>(args.workspace);
+    op_.bind(DnnlRole::Scratchpad, workspace);
+    for (int i = 0; i < count_; ++i) {
+      Operand& o = operands_[i];
+      const void* memory = o.output ? args.outputs[o.index] : args.inputs[o.index];
+      op_.bind(o.role, o.reorder ? converted(o, memory, args) : memory);
+    }
+    op_.run();
+    for (int i = 0; i < count_; ++i) {
+      Operand& o = operands_[i];
+      if (!o.output || !o.reorder) continue;
+      o.reorder.bind(DnnlRole::Source, workspace + o.offset);
+      o.reorder.bind(DnnlRole::Destination, args.outputs[o.index]);
+      o.reorder.run();
+    }
+  }
+
+ private:
+  void add(DnnlRole role, int index, bool output, const DnnlDesc& given, bool parameter) {
+    Operand& o = operands_[count_++];
+    o.role = role, o.index = index, o.output = output;
+    const DnnlDesc& wanted = op_.desc(role);
+    if (given == wanted) return;
+    o.reorder = output ? DnnlOp::reorder(wanted, given) : DnnlOp::reorder(given, wanted);
+    complete_ = complete_ && static_cast<bool>(o.reorder);
+    o.persistent = parameter;
+    size_t& total = parameter ? persistent_ : workspace_;
+    o.offset = total;
+    total += align64(wanted.get_size());
+    scratch_[count_ - 1] = workspace_;
+    workspace_ += align64(o.reorder.scratchpad());
+  }
+
+  // The operand in the primitive's format: for an input filled here, for an output only the place.
+  void* converted(Operand& o, const void* memory, const KernelArgs& args) {
+    char* place = static_cast<char*>(o.persistent ? args.persistent : args.workspace) + o.offset;
+    o.reorder.bind(DnnlRole::Scratchpad, static_cast<char*>(args.workspace) + scratch_[&o - operands_]);
+    if (o.output) return place;
+    const uint64_t version = o.persistent ? args.input_versions[o.index] : 0;
+    if (version != 0 && version == o.packed_version && place == o.packed_at) return place;
+    o.reorder.bind(DnnlRole::Source, memory);
+    o.reorder.bind(DnnlRole::Destination, place);
+    o.reorder.run();
+    o.packed_version = version, o.packed_at = place;
+    return place;
+  }
+
+  DnnlOp op_;
+  Operand operands_[4];
+  size_t scratch_[4] = {0, 0, 0, 0};
+  int count_ = 0;
+  size_t workspace_ = 0, persistent_ = 0;
+  bool complete_ = true;
+};
+
+// Our own loops, between reorders to plain where a tensor is blocked.
+class DirectConvKernel : public Kernel {
+ public:
+  DirectConvKernel(const Instruction& instruction, ConvDirection direction, const ConvGeometry& g) : direction_(direction), geometry_(g) {
+    for (size_t i = 0; i < instruction.inputs.size(); ++i) convert(static_cast<int>(i), instruction.inputs[i], true);
+    convert(3, instruction.outputs[0], false);
+  }
+
+  size_t workspace() const override { return workspace_; }
+
+  void run(const KernelArgs& args) override {
+    char* workspace = static_cast<char*>(args.workspace);
+    const float* in[3] = {nullptr, nullptr, nullptr};
+    for (int i = 0; i < (geometry_.bias ? 3 : 2); ++i) {
+      in[i] = static_cast<const float*>(reorder_[i] ? workspace + offset_[i] : args.inputs[i]);
+      if (reorder_[i]) reorder(i, args, args.inputs[i], workspace + offset_[i]);
+    }
+    float* out = reorder_[3] ? reinterpret_cast<float*>(workspace + offset_[3]) : static_cast<float*>(args.outputs[0]);
+    switch (direction_) {
+      case ConvDirection::Forward: conv_direct(geometry_, in[0], in[1], in[2], out); break;
+      case ConvDirection::InputGrad: conv_direct_input_grad(geometry_, in[0], in[1], out); break;
+      case ConvDirection::WeightGrad: conv_direct_weight_grad(geometry_, in[0], in[1], out); break;
+    }
+    if (reorder_[3]) reorder(3, args, out, args.outputs[0]);
+  }
+
+ private:
+  void convert(int slot, const TensorDesc& t, bool input) {
+    if (t.layout == Layout::Plain || t.size() == 0) return;
+    TensorDesc plain = t;
+    plain.layout = Layout::Plain;
+    reorder_[slot] = input ? make_reorder_kernel(t, plain) : make_reorder_kernel(plain, t);
+    offset_[slot] = workspace_;
+    workspace_ += align64(t.bytes());
+  }
+
+  void reorder(int slot, const KernelArgs& args, const void* from, void* to) {
+    const KernelArgs inner{&from, &to, nullptr, nullptr, args.input_versions};
+    reorder_[slot]->run(inner);
+  }
+
+  ConvDirection direction_;
+  ConvGeometry geometry_;
+  std::unique_ptr<Kernel> reorder_[4];
+  size_t offset_[4] = {0, 0, 0, 0};
+  size_t workspace_ = 0;
+};
+
+std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection direction) {
+  const ConvGeometry g = conv_geometry(in, direction);
+  const TensorDesc& x = direction == ConvDirection::InputGrad ? in.outputs[0] : in.inputs[0];
+  const TensorDesc& y = direction == ConvDirection::Forward ? in.outputs[0] : direction == ConvDirection::InputGrad ? in.inputs[0] : in.inputs[1];
+  if (!g.empty()) {
+    DnnlOp op = choose_convolution(direction, g, dnnl_format(x.layout), dnnl_format(y.layout));
+    if (op) {
+      auto kernel = std::make_unique<ConvKernel>(in, direction, std::move(op), g);
+      if (kernel->complete()) return kernel;
+    }
+  }
+  return std::make_unique<DirectConvKernel>(in, direction, g);
+}
+
+// Blocked where the channels fill whole blocks.
+void layout_convolution(Instruction& in, bool second_is_activation, bool output_is_activation) {
+  const auto choose = [](TensorDesc& t) { t.layout = t.shape[1] > 0 && t.shape[1] % machine_block() == 0 ? machine_layout() : Layout::Plain; };
+  layout_plain(in);
+  choose(in.inputs[0]);
+  if (second_is_activation) choose(in.inputs[1]);
+  if (output_is_activation) choose(in.outputs[0]);
+}
+
+}  // namespace
+
+void layout_conv2d(Instruction& in) { layout_convolution(in, false, true); }
+void layout_conv2d_input_grad(Instruction& in) { layout_convolution(in, false, true); }
+void layout_conv2d_weight_grad(Instruction& in) { layout_convolution(in, true, false); }
+
+bool in_place_conv2d(const Instruction&, int, int) { return false; }
+bool in_place_conv2d_input_grad(const Instruction&, int, int) { return false; }
+bool in_place_conv2d_weight_grad(const Instruction&, int, int) { return false; }
+
+std::unique_ptr<Kernel> make_conv2d(const Instruction& in) { return make_convolution(in, ConvDirection::Forward); }
+std::unique_ptr<Kernel> make_conv2d_input_grad(const Instruction& in) { return make_convolution(in, ConvDirection::InputGrad); }
+std::unique_ptr<Kernel> make_conv2d_weight_grad(const Instruction& in) { return make_convolution(in, ConvDirection::WeightGrad); }
+
+}  // namespace langevin

@@ -232,4 +232,10 @@ void DnnlOp::run() {
   if (status != dnnl_success) throw std::runtime_error("oneDNN " + implementation_ + " failed with status " + std::to_string(status));
 }
 
+void dnnl_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
+               int64_t ldc) {
+  const auto status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, lda, b, ldb, 0.0f, c, ldc);
+  if (status != dnnl_success) throw std::runtime_error("oneDNN sgemm failed with status " + std::to_string(status));
+}
+
 }  // namespace langevin

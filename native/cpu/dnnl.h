@@ -69,4 +69,8 @@ class DnnlOp {
   std::vector<dnnl_exec_arg_t> execution_;
 };
 
+// C = op(A) op(B), row-major float32, C of m x n; lda, ldb, ldc are row lengths of the arrays as stored.
+void dnnl_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
+               int64_t ldc);
+
 }  // namespace langevin

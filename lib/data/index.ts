@@ -1,0 +1,18 @@
+/** The public names of lib/data, as `data` in the package: `import { data } from 'langevin'`. */
+export type { ArrayOptions } from './arrays.ts'
+export * from './class-gaussians.ts'
+export {
+  concatDatasets,
+  type DataSplit,
+  Dataset,
+  type DatasetInit,
+  type Range,
+  type SplitOptions,
+} from './dataset.ts'
+export { type IdxOptions, idxDataset, readIdx } from './idx.ts'
+export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
+export { type DataSpec, dataSpec, type LoadOptions, loadDataset } from './load.ts'
+export { type NpyOptions, type NpzOptions, npyDataset, npzDataset, readNpy, readNpz, writeNpy } from './npy.ts'
+export * from './ood.ts'
+export { HostRandom } from './random.ts'
+export { type CifarOptions, cifar10, digits, mnist } from './standard.ts'

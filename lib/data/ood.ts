@@ -1,0 +1,106 @@
+/**
+ * Out-of-distribution sets made from a data set or from nothing: float32 images in [-1, 1], deterministic by seed.
+ * They are what an energy should rank below the data; the scores stand in lib/evaluation. Another data set serves as it is: `normalized()`.
+ */
+import { suggestion } from '../graph/errors.ts'
+import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import { type Shape, sizeOf } from '../graph/shape.ts'
+import type { Dataset } from './dataset.ts'
+import { HostRandom } from './random.ts'
+
+/** Anything that knows the shape of one example. */
+export interface Like {
+  readonly shape: Shape
+}
+
+/** Every number uniform in [-1, 1), independent; [count, ...like.shape]. */
+export function uniformNoise(like: Like, count: number, seed: number): HostTensor {
+  const random = new HostRandom(seed)
+  return fill(like, count, () => 2 * random.uniform() - 1)
+}
+
+/** Every number normal with the given standard deviation (default 1/2) around 0, clamped to [-1, 1]. */
+export function gaussianNoise(like: Like, count: number, seed: number, deviation = 0.5): HostTensor {
+  const random = new HostRandom(seed)
+  return fill(like, count, () => clamp(deviation * random.normal()))
+}
+
+/** Images of one colour each, uniform in [-1, 1) a channel (tables: one value a row). */
+export function constant(like: Like, count: number, seed: number): HostTensor {
+  const random = new HostRandom(seed)
+  const plane = like.shape.length === 3 ? sizeOf(like.shape.slice(1)) : sizeOf(like.shape)
+  let value = 0
+  return fill(like, count, (j) => {
+    if (j % plane === 0) value = 2 * random.uniform() - 1
+    return value
+  })
+}
+
+/** The data with light for dark: `-x`. */
+export function inverted(data: Dataset): HostTensor {
+  return data.inverted().normalized()
+}
+
+/** The data with its pixels in one random order, the same for all images. */
+export function shuffled(data: Dataset, seed: number): HostTensor {
+  return data.shuffledPixels(seed).normalized()
+}
+
+/** The data mirrored left to right. */
+export function flipped(data: Dataset): HostTensor {
+  return data.flipped().normalized()
+}
+
+/** Means of random pairs of different rows, as many as the data has (Du & Mordatch 2019 call them interpolations). */
+export function interpolated(data: Dataset, seed: number): HostTensor {
+  const x = data.normalized()
+  const d = data.dimensions
+  const random = new HostRandom(seed)
+  const other = Int32Array.from({ length: data.count }, (_, i) =>
+    data.count === 1 ? 0 : (i + 1 + random.int(data.count - 1)) % data.count,
+  )
+  const out = Float32Array.from(x.data)
+  for (let i = 0; i < out.length; i++) {
+    const j = (other[Math.floor(i / d)] as number) * d + (i % d)
+    out[i] = ((x.data[i] as number) + (x.data[j] as number)) / 2
+  }
+  return hostTensor(out, x.shape)
+}
+
+/** Names that {@link oodSet} knows. */
+export const oodNames = ['uniform', 'gaussian', 'constant', 'inverted', 'shuffled', 'flipped', 'interpolated'] as const
+export type OodName = (typeof oodNames)[number]
+
+export interface OodOptions {
+  /** Rows of the noise sets. Default: as many as the data. */
+  readonly count?: number | undefined
+  /** Default 0. */
+  readonly seed?: number | undefined
+}
+
+/** An out-of-distribution set by name, in the shape of `data`. @throws RangeError for a name that is not known. */
+export function oodSet(name: OodName, data: Dataset, options: OodOptions = {}): HostTensor {
+  const { count = data.count, seed = 0 } = options
+  if (name === 'uniform') return uniformNoise(data, count, seed)
+  if (name === 'gaussian') return gaussianNoise(data, count, seed)
+  if (name === 'constant') return constant(data, count, seed)
+  if (name === 'inverted') return inverted(data)
+  if (name === 'shuffled') return shuffled(data, seed)
+  if (name === 'flipped') return flipped(data)
+  if (name === 'interpolated') return interpolated(data, seed)
+  throw new RangeError(`oodSet: no out-of-distribution set '${name}'.${suggestion(String(name), oodNames)}`)
+}
+
+/** [count, ...like.shape]; `value` gets the index within the example. */
+function fill(like: Like, count: number, value: (j: number) => number): HostTensor {
+  if (!Number.isInteger(count) || count < 1)
+    throw new RangeError(`count must be a whole number of at least 1; got ${count}`)
+  const d = sizeOf(like.shape)
+  const out = new Float32Array(count * d)
+  for (let i = 0; i < out.length; i++) out[i] = value(i % d)
+  return hostTensor(out, [count, ...like.shape])
+}
+
+function clamp(x: number): number {
+  return Math.min(1, Math.max(-1, x))
+}

@@ -1,0 +1,145 @@
+/** What a layer is, and the plain ones: linear, convolution, activations, pooling, flatten. Norms stand in norms.ts. */
+import { shapeError, suggestion } from '../graph/errors.ts'
+import { showShape } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import * as ops from '../ops/index.ts'
+import type { Initializer, Scope } from './variables.ts'
+
+/** One stage of a network. `affine` says that x ↦ apply(x) is affine in x, which lets PYLD fuse its inner loop. */
+export interface Layer {
+  readonly kind: string
+  readonly affine: boolean
+  apply(x: Tensor, scope: Scope): Tensor
+}
+
+/** PyTorch's default for linear and convolution layers: U(-1/√fanIn, 1/√fanIn), for weight and bias alike. */
+export function fanInUniform(fanIn: number): Initializer {
+  return { kind: 'uniform', bound: 1 / Math.sqrt(Math.max(1, fanIn)) }
+}
+
+/** A layer from a function of graph tensors; variables are declared through the scope. */
+export function layer(kind: string, apply: (x: Tensor, scope: Scope) => Tensor, affine = false): Layer {
+  return { kind, affine, apply }
+}
+
+/** y = x Wᵀ + b on [n, in]; weight [out, in], bias [out]. */
+export function linear(outFeatures: number, options: { bias?: boolean; init?: Initializer } = {}): Layer {
+  return layer(
+    'linear',
+    (x, scope) => {
+      const inFeatures = x.shape[1]
+      if (x.rank !== 2 || inFeatures === undefined) {
+        throw shapeError(
+          scope.join('linear'),
+          `takes [batch, features]; got ${showShape(x.shape)}. Put flatten() before it.`,
+        )
+      }
+      const init = options.init ?? fanInUniform(inFeatures)
+      const y = ops.matmul(x, scope.parameter('weight', [outFeatures, inFeatures], init), { transposeB: true })
+      if (options.bias === false) return y
+      return ops.add(y, scope.parameter('bias', [outFeatures], fanInUniform(inFeatures)))
+    },
+    true,
+  )
+}
+
+export interface ConvOptions {
+  readonly stride?: number
+  readonly padding?: number
+  readonly dilation?: number
+  readonly groups?: number
+  readonly bias?: boolean
+  readonly init?: Initializer
+}
+
+/** 2-D convolution on [n, c, h, w]; weight [out, c/groups, k, k], bias [out]. Padding defaults to 0. */
+export function conv(outChannels: number, kernel: number, options: ConvOptions = {}): Layer {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options
+  return layer(
+    'conv',
+    (x, scope) => {
+      const channels = x.shape[1]
+      if (x.rank !== 4 || channels === undefined) {
+        throw shapeError(scope.join('conv'), `takes [batch, channels, height, width]; got ${showShape(x.shape)}`)
+      }
+      const fanIn = (channels / groups) * kernel * kernel
+      const weight = scope.parameter(
+        'weight',
+        [outChannels, channels / groups, kernel, kernel],
+        options.init ?? fanInUniform(fanIn),
+      )
+      const y = ops.conv2d(x, weight, { stride, padding, dilation, groups })
+      if (options.bias === false) return y
+      return ops.add(
+        y,
+        ops.reshape(scope.parameter('bias', [outChannels], fanInUniform(fanIn)), [1, outChannels, 1, 1]),
+      )
+    },
+    true,
+  )
+}
+
+/** Activations by name; `leakyRelu` has slope 0.2 as in JEM++. */
+export type ActivationName =
+  | 'relu'
+  | 'leakyRelu'
+  | 'silu'
+  | 'gelu'
+  | 'elu'
+  | 'softplus'
+  | 'tanh'
+  | 'sigmoid'
+  | 'identity'
+
+const activations: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
+  relu: (x) => ops.relu(x),
+  leakyRelu: (x) => ops.leakyRelu(x, 0.2),
+  silu: (x) => ops.silu(x),
+  gelu: (x) => ops.gelu(x),
+  elu: (x) => ops.elu(x),
+  softplus: (x) => ops.softplus(x),
+  tanh: (x) => ops.tanh(x),
+  sigmoid: (x) => ops.sigmoid(x),
+  identity: (x) => x,
+}
+
+/** Names that {@link activation} takes. */
+export const activationNames = Object.keys(activations) as ActivationName[]
+
+export function activation(name: ActivationName): Layer {
+  const f = activations[name]
+  if (f === undefined)
+    throw new RangeError(`activation '${name}' is not known.${suggestion(String(name), activationNames)}`)
+  return layer(name, f, name === 'identity')
+}
+
+/** [n, ...] to [n, product of the rest]. */
+export function flatten(): Layer {
+  return layer(
+    'flatten',
+    (x) => ops.reshape(x, [x.shape[0] as number, x.shape.slice(1).reduce((a, b) => a * b, 1)]),
+    true,
+  )
+}
+
+/** Mean over height and width: [n, c, h, w] to [n, c]. */
+export function globalMean(): Layer {
+  return layer('global_mean', (x) => ops.mean(x, [2, 3]), true)
+}
+
+export function avgPool(kernel: number, stride = kernel): Layer {
+  return layer('avg_pool', (x) => ops.avgpool2d(x, { kernel, stride }), true)
+}
+
+export function maxPool(kernel: number, stride = kernel): Layer {
+  return layer('max_pool', (x) => ops.maxpool2d(x, { kernel, stride }))
+}
+
+/** Layers one after another, under the given names (default: their index, as in PyTorch's Sequential). */
+export function sequence(layers: readonly Layer[], names?: readonly string[]): Layer {
+  return layer(
+    'sequence',
+    (x, scope) => layers.reduce((h, l, i) => l.apply(h, scope.child(names?.[i] ?? String(i))), x),
+    layers.every((l) => l.affine),
+  )
+}

@@ -1,0 +1,183 @@
+/** The shipped architectures, sequential networks, and energies of one's own. Each is built from plain options that a checkpoint keeps. */
+import { LangevinError, suggestion } from '../graph/errors.ts'
+import { type Shape, showShape } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import * as ops from '../ops/index.ts'
+import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
+import { Network, type Stage } from './network.ts'
+import { type NormName, norm } from './norms.ts'
+import type { Scope } from './variables.ts'
+
+export interface MlpOptions {
+  /** Features of one example. */
+  readonly inputs: number
+  /** Widths of the hidden layers; default [128, 128]. */
+  readonly hidden?: readonly number[]
+  /** Number of classes for a classifier; 0 (default) for one energy. */
+  readonly classes?: number
+  /** Default 'silu'. */
+  readonly activation?: ActivationName
+}
+
+/** Linear layers with an activation between; names `0.weight`, `2.weight`, ... as in PyTorch's Sequential(Linear, act, Linear, ...). */
+export function mlpNetwork(options: MlpOptions): Network {
+  const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu' } = options
+  positive('mlp', 'inputs', inputs)
+  const stages: Stage[] = []
+  for (const width of [...hidden, classes > 0 ? classes : 1]) {
+    positive('mlp', 'hidden', width)
+    if (stages.length > 0) stages.push({ name: String(stages.length), layer: activation(act) })
+    stages.push({ name: String(stages.length), layer: linear(width) })
+  }
+  return new Network({ kind: 'mlp', inputs, hidden, classes, activation: act }, [inputs], stages)
+}
+
+export interface ConvEnergyOptions {
+  /** Shape of one image: [channels, height, width]. */
+  readonly shape: readonly [number, number, number]
+  /** Output channels of each stride-2 3x3 convolution; default [32, 64, 64, 128]. */
+  readonly channels?: readonly number[]
+  readonly classes?: number
+  readonly activation?: ActivationName
+  readonly norm?: NormName
+}
+
+/** Stride-2 3x3 convolutions, then a linear head on all features; names `body.N.weight` and `head.weight`. */
+export function convEnergyNetwork(options: ConvEnergyOptions): Network {
+  const {
+    shape,
+    channels = [32, 64, 64, 128],
+    classes = 0,
+    activation: act = 'silu',
+    norm: normName = 'none',
+  } = options
+  for (const d of shape) positive('convEnergy', 'shape', d)
+  const stages: Stage[] = []
+  const push = (l: Layer) => stages.push({ name: `body.${stages.length}`, layer: l })
+  for (const c of channels) {
+    positive('convEnergy', 'channels', c)
+    push(conv(c, 3, { stride: 2, padding: 1 }))
+    if (normName !== 'none') push(norm(normName))
+    push(activation(act))
+  }
+  stages.push({ name: '', layer: flatten() }, { name: 'head', layer: linear(classes > 0 ? classes : 1) })
+  return new Network({ kind: 'convEnergy', shape, channels, classes, activation: act, norm: normName }, shape, stages)
+}
+
+export interface WideResNetOptions {
+  /** 6n + 4: n blocks in each of three groups. */
+  readonly depth: number
+  /** Channels are 16·width, 32·width, 64·width. */
+  readonly width: number
+  /** Image channels; default 3. */
+  readonly channels?: number
+  /** Image height and width; default 32. */
+  readonly size?: number | readonly [number, number]
+  /** Default 10; 0 gives one energy. */
+  readonly classes?: number
+  /** Default 'batch', as in JEM++; 'none' as in JEM. */
+  readonly norm?: NormName
+  /** Default 'leakyRelu' (slope 0.2). */
+  readonly activation?: ActivationName
+}
+
+/**
+ * Wide residual network (Zagoruyko & Komodakis 2016), pre-activation, convolutions with bias, as JEM++ uses it:
+ * stem 3x3, three groups of blocks (the second and third begin with stride 2), norm, activation, global mean, linear head.
+ * Names: `stem`, `blocks.N.{bn1,conv1,bn2,conv2,short}`, `bn`, `head`.
+ */
+export function wideResNetNetwork(options: WideResNetOptions): Network {
+  const {
+    depth,
+    width,
+    channels = 3,
+    size = 32,
+    classes = 10,
+    norm: normName = 'batch',
+    activation: act = 'leakyRelu',
+  } = options
+  if (!Number.isInteger((depth - 4) / 6) || depth < 10) {
+    throw new RangeError(`wideResNet: depth must be 6n + 4 with n ≥ 1 (10, 16, 22, 28, ...); got ${depth}`)
+  }
+  positive('wideResNet', 'width', width)
+  positive('wideResNet', 'channels', channels)
+  const [h, w] = typeof size === 'number' ? [size, size] : size
+  positive('wideResNet', 'size', h)
+  positive('wideResNet', 'size', w)
+  const stages: Stage[] = [{ name: 'stem', layer: conv(16, 3, { padding: 1 }) }]
+  const perGroup = (depth - 4) / 6
+  for (let i = 0; i < 3 * perGroup; i++) {
+    const group = Math.floor(i / perGroup)
+    const stride = group > 0 && i % perGroup === 0 ? 2 : 1
+    stages.push({ name: `blocks.${i}`, layer: block(16 * width * 2 ** group, stride, normName, act) })
+  }
+  stages.push(
+    { name: 'bn', layer: norm(normName) },
+    { name: '', layer: activation(act) },
+    { name: '', layer: globalMean() },
+    { name: 'head', layer: linear(classes > 0 ? classes : 1) },
+  )
+  const config = { kind: 'wideResNet', depth, width, channels, size: [h, w], classes, norm: normName, activation: act }
+  return new Network(config, [channels, h, w], stages)
+}
+
+function block(out: number, stride: number, normName: NormName, act: ActivationName): Layer {
+  const a = activation(act)
+  return layer('wide_block', (x, scope) => {
+    const pre = (h: Tensor, name: string) => a.apply(norm(normName).apply(h, scope.child(name)), scope)
+    const h = conv(out, 3, { padding: 1 }).apply(pre(x, 'bn1'), scope.child('conv1'))
+    const y = conv(out, 3, { padding: 1, stride }).apply(pre(h, 'bn2'), scope.child('conv2'))
+    const same = stride === 1 && x.shape[1] === out
+    return ops.add(y, same ? x : conv(out, 1, { stride }).apply(x, scope.child('short')))
+  })
+}
+
+/** A network of one's own from layers, named by index as PyTorch's Sequential. `shape` is one example's. */
+export function sequentialNetwork(shape: Shape, layers: readonly Layer[]): Network {
+  const stages = layers.map((l, i) => ({ name: String(i), layer: l }))
+  return new Network({ kind: 'custom', name: 'sequential' }, shape, stages)
+}
+
+/** An energy as a plain function of a graph tensor [n, ...shape] to [n] (or [n, classes] logits); the scope declares parameters, if any. */
+export function energyNetwork(
+  options: { readonly shape: Shape; readonly name?: string },
+  energy: (x: Tensor, scope: Scope) => Tensor,
+): Network {
+  return new Network({ kind: 'custom', name: options.name ?? 'energy' }, options.shape, [
+    { name: '', layer: layer('energy', energy) },
+  ])
+}
+
+const builders: Readonly<Record<string, (options: never) => Network>> = {
+  mlp: mlpNetwork as (o: never) => Network,
+  convEnergy: convEnergyNetwork as (o: never) => Network,
+  wideResNet: wideResNetNetwork as (o: never) => Network,
+}
+
+/** Builds a network from its plain options, as a config file or a checkpoint holds them. */
+export function buildNetwork(config: { readonly kind: string } & Record<string, unknown>): Network {
+  const build = builders[config.kind]
+  if (config.kind === 'custom') {
+    throw new LangevinError(
+      'E_CONFIG',
+      `network '${String(config.name)}' was written in code, so a file cannot rebuild it; build it in code and load the checkpoint into it`,
+    )
+  }
+  if (build === undefined) {
+    throw new LangevinError(
+      'E_CONFIG',
+      `network kind '${config.kind}' is not known.${suggestion(config.kind, Object.keys(builders))}`,
+    )
+  }
+  const { kind: _, ...options } = config
+  return build(options as never)
+}
+
+function positive(where: string, name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1)
+    throw new RangeError(`${where}: ${name} must be a positive integer; got ${showValue(value)}`)
+}
+
+function showValue(value: unknown): string {
+  return Array.isArray(value) ? showShape(value as number[]) : String(value)
+}

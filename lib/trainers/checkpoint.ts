@@ -1,0 +1,111 @@
+/**
+ * Checkpoints: one safetensors file with every tensor a run owns, and metadata that says what they belong to. Parameters and statistics
+ * carry PyTorch's names, so the file also loads as a state_dict; the rest is prefixed (`optimizer/`, `ema/`, `rng/`, `chain/`, `start/`, `schedule/`).
+ */
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import type { NetworkConfig } from '../nn/network.ts'
+import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
+
+/** File of a run folder. */
+export const CHECKPOINT_FILE = 'checkpoint.safetensors'
+
+const FORMAT = 'langevin-run-1'
+
+/** What a data set was, as far as using the model needs it. */
+export interface DataDescription {
+  readonly name: string
+  readonly count: number
+  readonly shape: readonly number[]
+  readonly classes: number
+  readonly classNames: readonly string[]
+  /** Raw values that are -1 and 1. */
+  readonly range: readonly [number, number]
+}
+
+/** Everything about a run that is not a tensor. */
+export interface RunDescription {
+  /** 'jem' or 'jempp'. */
+  readonly method: string
+  readonly network: NetworkConfig
+  /** The trainer's options, as given. */
+  readonly options: Readonly<Record<string, unknown>>
+  readonly data: DataDescription
+  /** Updates done. */
+  readonly step: number
+  readonly stepsPerEpoch: number
+  readonly totalSteps: number
+  /** Seconds of training, over all resumed parts. */
+  readonly seconds: number
+  /** Recoveries from divergence so far. */
+  readonly recoveries: number
+  /** Package version that wrote it. */
+  readonly version: string
+}
+
+export interface Checkpoint {
+  readonly path: string
+  readonly run: RunDescription
+  readonly tensors: ReadonlyMap<string, HostTensor>
+}
+
+/** The checkpoint file of a run folder, or the file itself. */
+export async function checkpointPath(run: string): Promise<string> {
+  let isFolder: boolean
+  try {
+    isFolder = (await stat(run)).isDirectory()
+  } catch (cause) {
+    throw new LangevinError(
+      'E_IO',
+      `run '${run}' does not exist; give a run folder or a checkpoint file`,
+      { path: run },
+      cause,
+    )
+  }
+  if (!isFolder) return run
+  const path = join(run, CHECKPOINT_FILE)
+  try {
+    await stat(path)
+  } catch (cause) {
+    throw new LangevinError(
+      'E_CHECKPOINT',
+      `run folder '${run}' holds no ${CHECKPOINT_FILE}; train there first`,
+      { path },
+      cause,
+    )
+  }
+  return path
+}
+
+/** Reads a run folder's or a file's checkpoint. @throws LangevinError E_CHECKPOINT for a damaged or foreign file. */
+export async function readCheckpoint(run: string): Promise<Checkpoint> {
+  const path = await checkpointPath(run)
+  const { tensors, metadata } = await readSafetensors(path)
+  if (metadata.format !== FORMAT || metadata.run === undefined) {
+    throw new LangevinError(
+      'E_CHECKPOINT',
+      `${path} is a safetensors file but not a run's checkpoint (metadata format is ${JSON.stringify(metadata.format ?? null)}, expected '${FORMAT}'); to load plain weights use Model.load`,
+    )
+  }
+  try {
+    return { path, run: JSON.parse(metadata.run) as RunDescription, tensors }
+  } catch (cause) {
+    throw new LangevinError(
+      'E_CHECKPOINT',
+      `${path}: the run description is not valid JSON; the file is damaged, use an older checkpoint`,
+      {},
+      cause,
+    )
+  }
+}
+
+/** Writes a checkpoint atomically: a kill at any moment leaves the old file or the new one, whole. */
+export function writeCheckpoint(
+  path: string,
+  run: RunDescription,
+  tensors: ReadonlyMap<string, HostTensor>,
+): Promise<void> {
+  return writeSafetensors(path, tensors, { format: FORMAT, run: JSON.stringify(run) })
+}

@@ -1,0 +1,68 @@
+/** Options that all trainers share, with their defaults, and the checks on them. */
+import type { OptimizerOptions } from '../optim/optimizers.ts'
+import type { ScheduleOptions } from '../optim/schedules.ts'
+
+/** What to do when a run diverges. */
+export interface RecoveryOptions {
+  /** Recoveries before the run stops with E_DIVERGED; 0 stops at once. Default 3. */
+  readonly tries?: number
+  /** Factor on the learning rate at each recovery; default 0.5. */
+  readonly rateFactor?: number
+  /** |loss| above this is divergence, as is any value that is not finite; default 1e8 (the published limit). */
+  readonly lossLimit?: number
+  /** |mean energy| of data or negatives above this is divergence; default 1e6. */
+  readonly energyLimit?: number
+  /** Steps between snapshots of the last good state; default 100. */
+  readonly snapshotEvery?: number
+}
+
+export interface CommonOptions {
+  /** Examples per stream and step; default 64. */
+  readonly batch?: number
+  readonly optimizer?: OptimizerOptions
+  readonly schedule?: ScheduleOptions
+  /** Largest global gradient norm; null (default) for no clipping. */
+  readonly gradientClip?: number | null
+  /** Decay of a moving average of the parameters, which then is what `model` holds after training; null (default) for none. */
+  readonly ema?: number | null
+  /** Everything random follows from it; default 0. */
+  readonly seed?: number
+  readonly recovery?: RecoveryOptions
+}
+
+export interface FitOptions {
+  /** Passes over the data (floor(n / batch) steps each); default the trainer's published number. */
+  readonly epochs?: number
+  /** Steps instead of epochs. */
+  readonly steps?: number
+  /** Run folder: config.json, metrics.jsonl, checkpoint.safetensors are written there. */
+  readonly out?: string
+  /** Continue from `out`'s checkpoint, exactly where it stood. */
+  readonly resume?: boolean
+  /** Stops at the next step boundary, writes a checkpoint and ends the iteration with E_CANCELLED. */
+  readonly signal?: AbortSignal
+  /** Steps between reports; default 20. */
+  readonly reportEvery?: number
+  /** Steps between checkpoints; default: each epoch, and at least every 60 seconds. */
+  readonly checkpointEvery?: number
+  /** More to keep in config.json, e.g. the data's description. */
+  readonly describe?: Readonly<Record<string, unknown>>
+}
+
+/** Settings of recovery with every default filled in. */
+export function recoveryDefaults(options: RecoveryOptions = {}): Required<RecoveryOptions> {
+  const { tries = 3, rateFactor = 0.5, lossLimit = 1e8, energyLimit = 1e6, snapshotEvery = 100 } = options
+  integer('recovery.tries', tries, 0)
+  integer('recovery.snapshotEvery', snapshotEvery, 1)
+  if (!(rateFactor > 0 && rateFactor <= 1))
+    throw new RangeError(`recovery.rateFactor must be in (0, 1]; got ${rateFactor}`)
+  for (const [name, v] of Object.entries({ lossLimit, energyLimit })) {
+    if (!(v > 0)) throw new RangeError(`recovery.${name} must be positive; got ${v}`)
+  }
+  return { tries, rateFactor, lossLimit, energyLimit, snapshotEvery }
+}
+
+export function integer(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new RangeError(`${name} must be an integer ≥ ${least}; got ${value}`)
+}

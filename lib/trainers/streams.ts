@@ -1,0 +1,24 @@
+/**
+ * Numbers of the random streams, one place for all, so that no two draws of a run ever share one.
+ * (A draw is a function of seed, step, stream and element: see "Random numbers" in docs/architecture.md.)
+ */
+export const STREAM = {
+  dataOrder: 1,
+  labelledOrder: 2,
+  /** Each takes 4: crop, flip, noise, spare. */
+  augmentData: 10,
+  augmentLabelled: 14,
+  augmentStart: 18,
+  bufferRows: 30,
+  bufferReinit: 31,
+  bufferClasses: 32,
+  classBufferRows: 34,
+  classBufferReinit: 35,
+  classBufferClasses: 36,
+  /** Each takes 16. */
+  start: 40,
+  classStart: 56,
+  /** The inner noise of a chain step takes one stream an inner step. */
+  chain: 1000,
+  classChain: 2000,
+} as const

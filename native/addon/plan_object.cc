@@ -1,0 +1,92 @@
+// The Plan class and compile().
+#include "addon/objects.h"
+#include "runtime/threads.h"
+
+namespace langevin {
+
+namespace {
+
+// What compile() hands to the Plan constructor, which JavaScript cannot make itself.
+using PlanHandle = std::shared_ptr<CompiledPlan>;
+
+}  // namespace
+
+Napi::Function PlanObject::define(Napi::Env env) {
+  return DefineClass(env, "Plan",
+                     {InstanceMethod<&PlanObject::run>("run"), InstanceMethod<&PlanObject::dispose>("dispose"),
+                      InstanceAccessor<&PlanObject::stats>("stats")});
+}
+
+PlanObject::PlanObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PlanObject>(info) {
+  if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Plan: use compile()");
+  plan_ = *info[0].As<Napi::External<PlanHandle>>().Data();
+}
+
+const std::shared_ptr<CompiledPlan>& PlanObject::get(Napi::Env env) const {
+  if (!plan_) throw to_error(env, {"E_DEVICE", "the plan has been disposed of"});
+  return plan_;
+}
+
+Napi::Value PlanObject::compile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsString()) throw Napi::TypeError::New(env, "compile: the plan must be a string of JSON");
+  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(env, "compile: the constants must be a Uint8Array");
+  }
+  auto text = std::make_shared<std::string>(info[0].As<Napi::String>().Utf8Value());
+  const auto blob = info[1].As<Napi::Uint8Array>();
+  auto constants = std::make_shared<std::vector<uint8_t>>(blob.Data(), blob.Data() + blob.ElementLength());
+  auto plan = std::make_shared<PlanHandle>();
+  const int threads = default_threads();
+  return Environment::of(env).submit(
+      env,
+      [text, constants, plan, threads](const std::atomic<bool>&) {
+        *plan = std::make_shared<CompiledPlan>(*text, *constants, cpu_backend(), threads);
+        text->clear();
+        constants->clear();
+      },
+      [plan](Napi::Env e) -> Napi::Value {
+        return Environment::of(e).plan_class.New({Napi::External<PlanHandle>::New(e, plan.get())});
+      });
+}
+
+Napi::Value PlanObject::run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto plan = get(env);
+  auto inputs = std::make_shared<TensorList>(tensor_list(info[0], "inputs"));
+  auto outputs = std::make_shared<TensorList>(tensor_list(info[1], "outputs"));
+  try {
+    plan->check_bindings(*inputs, *outputs);
+  } catch (...) {
+    throw to_error(env, current_failure());
+  }
+  return Environment::of(env).submit(
+      env, [plan, inputs, outputs](const std::atomic<bool>& stop) { plan->run(*inputs, *outputs, stop); },
+      [](Napi::Env e) { return e.Undefined(); });
+}
+
+Napi::Value PlanObject::dispose(const Napi::CallbackInfo& info) {
+  plan_.reset();
+  return info.Env().Undefined();
+}
+
+Napi::Value PlanObject::stats(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const PlanStats& stats = get(env)->stats();
+  auto object = Napi::Object::New(env);
+  object["arenaBytes"] = Napi::Number::New(env, static_cast<double>(stats.arena_bytes));
+  object["persistentBytes"] = Napi::Number::New(env, static_cast<double>(stats.persistent_bytes));
+  auto kernels = Napi::Array::New(env, stats.kernels.size());
+  for (size_t i = 0; i < stats.kernels.size(); ++i) {
+    auto entry = Napi::Object::New(env);
+    entry["op"] = Napi::String::New(env, stats.kernels[i].first);
+    entry["count"] = Napi::Number::New(env, stats.kernels[i].second);
+    kernels[static_cast<uint32_t>(i)] = entry;
+  }
+  object["kernels"] = kernels;
+  object["reorders"] = Napi::Number::New(env, stats.reorders);
+  object["text"] = Napi::String::New(env, stats.text);
+  return object;
+}
+
+}  // namespace langevin

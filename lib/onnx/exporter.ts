@@ -14,6 +14,7 @@ import { BatchNumbers, type BatchSource } from './batch.ts'
 import { emitPlace } from './emitter.ts'
 import { bytesOfArray, irVersionOf, type ValueType } from './format.ts'
 import { type ModelProto, ModelProtoSchema } from './gen/onnx_pb.ts'
+import { nodeNames } from './names.ts'
 import { GraphWriter } from './writer.ts'
 
 /** A tensor under the name it has in the model. */
@@ -93,7 +94,7 @@ export function buildOnnx(options: ExportOptions): ModelProto {
     const tensors = traces.map((t) => t.inputs[at]?.tensor as Tensor)
     writer.input(i.name, typeOf(tensors, 'input', i.name))
   })
-  const nameOf = (place: Place): string => nodeName(place, parameters)
+  const nameOf = nodeNames(places, parameters)
   for (const place of places) {
     const tensor = place.tensors[0] as Tensor
     const given = inputNames.get(tensor) ?? parameters.get(tensor)
@@ -223,17 +224,6 @@ function unboundInput(t: Tensor): LangevinError {
     `[onnx] the outputs depend on input ${t}, which is neither among the inputs nor among the parameters; add it to one of them`,
     { input: t.label },
   )
-}
-
-/** `conv1/conv2d`: the tensor's label, or the module of the parameter it reads, and the op. */
-function nodeName(place: Place, parameters: ReadonlyMap<Tensor, string>): string {
-  const t = place.tensors[0] as Tensor
-  const module = place.inputs
-    .map((p) => parameters.get(p.tensors[0] as Tensor))
-    .find((n) => n?.includes('.'))
-    ?.replace(/\.[^.]*$/, '')
-  const scope = t.label ?? module
-  return scope === undefined ? t.op.name : `${scope}/${t.op.name}`
 }
 
 /** The version in the package.json of this package. */

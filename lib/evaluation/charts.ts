@@ -1,0 +1,196 @@
+/**
+ * The three charts of the report as inline SVG: curves over steps, overlaid histograms, the reliability diagram. Colours come from the page's
+ * style sheet, so they follow light, dark and print. Every chart tells its content in words too (aria-label, tooltips by <title>).
+ */
+import type { Reliability, ReliabilityBin } from './calibration.ts'
+import { at, axes, type Frame, figure, frameOf, legend, type Mark, marks, size, styles } from './chart-frame.ts'
+import { niceAxis, robustRange, showNumber, showPercent, tightAxis } from './chart-scale.ts'
+import { type Bucket, downsample } from './downsample.ts'
+import type { Histogram } from './histogram.ts'
+import { type Html, html } from './report-html.ts'
+
+/** One curve: y over x (ascending); NaN and infinities are gaps. */
+export interface Series {
+  readonly name: string
+  readonly x: readonly number[]
+  readonly y: readonly number[]
+}
+
+/** A chart of curves over training steps. */
+export interface LineChart {
+  readonly title: string
+  /** Unit of y, written above its axis. */
+  readonly unit: string
+  readonly series: readonly Series[]
+  readonly marks?: readonly Mark[]
+  /** y is a share and written in percent. */
+  readonly percent?: boolean
+  /** Keep zero within the range. */
+  readonly zero?: boolean
+}
+
+/** Curves over steps; long ones are drawn as their mean with a band from least to greatest. */
+export function lineChart(chart: LineChart): Html {
+  const { title, unit, percent = false } = chart
+  const show = percent ? showPercent : (v: number) => showNumber(v)
+  const range = robustRange(chart.series.flatMap((s) => s.y))
+  const xs = chart.series.flatMap((s) => [s.x[0], s.x[s.x.length - 1]]).filter((v) => v !== undefined)
+  if (range === undefined || xs.length === 0) {
+    const rows = chart.series.reduce((n, s) => n + s.y.length, 0)
+    return figure(title, '', 'no finite value', emptyPlot(`No finite value in ${rows} row${rows === 1 ? '' : 's'}.`))
+  }
+  const [low, high] = chart.zero ? [Math.min(0, range.low), Math.max(0, range.high)] : [range.low, range.high]
+  const frame = frameOf(tightAxis(Math.min(...xs), Math.max(...xs)), niceAxis(low, high, 5, percent))
+  const buckets = chart.series.map((s) => downsample(s.x, s.y))
+  const bad = buckets.flat().reduce((n, b) => n + b.bad, 0)
+  const notes = [
+    buckets.some((list) => list.some((b) => b.count > 1)) &&
+      'Line: mean of neighbouring rows; band: their least to greatest value.',
+    range.outside > 0 && `${range.outside} value${range.outside === 1 ? ' lies' : 's lie'} beyond the axis.`,
+    bad > 0 && `× ${bad} value${bad === 1 ? ' is' : 's are'} not a finite number and left as a gap.`,
+  ].filter((n) => n !== false)
+  return figure(
+    title,
+    chart.series.length > 1 && legend(chart.series.map((s) => s.name)),
+    chart.series.map((s) => tell(s, show)).join('; '),
+    html`${axes(frame, 'step', unit)}${marks(frame, chart.marks ?? [])}${buckets.map((list, i) => curve(frame, list, i, chart.series[i]?.name ?? '', show))}`,
+    notes,
+  )
+}
+
+function tell(series: Series, show: (v: number) => string): string {
+  const finite = series.y.map((y, i) => ({ x: series.x[i] ?? 0, y })).filter((p) => Number.isFinite(p.y))
+  const [first, last] = [finite[0], finite[finite.length - 1]]
+  if (first === undefined || last === undefined) return `${series.name} has no finite value`
+  if (first === last) return `${series.name} is ${show(first.y)} at step ${first.x}`
+  return `${series.name} goes from ${show(first.y)} at step ${first.x} to ${show(last.y)} at step ${last.x}`
+}
+
+function curve(
+  frame: Frame,
+  buckets: readonly Bucket[],
+  index: number,
+  name: string,
+  show: (v: number) => string,
+): Html {
+  const { height, bottom, top } = size
+  const clampY = (v: number) => Math.min(height - bottom + 1, Math.max(top - 1, frame.y(v)))
+  const runs = contiguous(buckets)
+  const line = runs.map((run) => `M${run.map((b) => `${at(frame.x(b.x))} ${at(clampY(b.mean))}`).join('L')}`).join('')
+  const band = runs
+    .filter((run) => run.length > 1 && run.some((b) => b.max > b.min))
+    .map((run) => {
+      const above = run.map((b) => `${at(frame.x(b.x))} ${at(clampY(b.max))}`)
+      const below = run.map((b) => `${at(frame.x(b.x))} ${at(clampY(b.min))}`).reverse()
+      return `M${[...above, ...below].join('L')}Z`
+    })
+    .join('')
+  const lonely = runs.filter((run) => run.length === 1).flat()
+  const hits = tooltips(buckets)
+  return html`<g class="s${index % styles}">${band !== '' && html`<path class="band" d="${band}"/>`}<path class="line" d="${line}"/>${lonely.map(
+    (b) => html`<circle class="dot" cx="${at(frame.x(b.x))}" cy="${at(clampY(b.mean))}" r="3"/>`,
+  )}${buckets
+    .filter((b) => b.bad > 0)
+    .map((b) => html`<path class="bad" d="M${at(frame.x(b.x) - 3)} ${height - bottom - 7}l6 6m0 -6l-6 6"/>`)}${hits.map(
+    (b) =>
+      html`<circle class="hit" cx="${at(frame.x(b.x))}" cy="${at(clampY(b.mean))}" r="5"><title>${name}, step ${showNumber(b.x, 7)}: ${show(b.mean)}${b.max > b.min && ` (${show(b.min)} to ${show(b.max)})`}</title></circle>`,
+  )}</g>`
+}
+
+/** The buckets that get a tooltip: of each stretch the one with the widest band, so that spikes can be read. */
+function tooltips(buckets: readonly Bucket[]): Bucket[] {
+  const stride = Math.ceil(buckets.length / 48)
+  const out: Bucket[] = []
+  for (let start = 0; start < buckets.length; start += stride) {
+    const some = buckets.slice(start, start + stride).filter((b) => b.count > 0)
+    const widest = some.reduce<Bucket | undefined>((a, b) => (a && a.max - a.min >= b.max - b.min ? a : b), undefined)
+    if (widest) out.push(widest)
+  }
+  return out
+}
+
+/** Stretches of buckets that have a value. */
+function contiguous(buckets: readonly Bucket[]): Bucket[][] {
+  const runs: Bucket[][] = []
+  let open = false
+  for (const b of buckets) {
+    if (b.count === 0) {
+      open = false
+      continue
+    }
+    if (open) runs[runs.length - 1]?.push(b)
+    else runs.push([b])
+    open = true
+  }
+  return runs
+}
+
+function emptyPlot(text: string): Html {
+  return html`<rect class="empty" x="1" y="1" width="${size.width - 2}" height="${size.height - 2}" rx="6"/><text x="${size.width / 2}" y="${size.height / 2}" text-anchor="middle">${text}</text>`
+}
+
+/** Histograms over common bins laid over each other; each set is scaled to its own count. */
+export function histogramChart(title: string, unit: string, sets: Readonly<Record<string, Histogram>>): Html {
+  const entries = Object.entries(sets)
+  const first = entries[0]?.[1]
+  if (first === undefined) return figure(title, '', 'nothing to show', emptyPlot('Nothing to show.'))
+  const share = (h: Histogram, bin: number) => (h.counts[bin] ?? 0) / h.count
+  const bins = first.counts.length
+  const peak = Math.max(...entries.flatMap(([, h]) => h.counts.map((c) => c / h.count)))
+  const frame = frameOf(tightAxis(first.low, first.high), niceAxis(0, peak, 5, true))
+  const edge = (bin: number) => first.low + ((first.high - first.low) * bin) / bins
+  const shapes = entries.map(([, h], i) => {
+    const steps = h.counts.map((_, bin) => `V${at(frame.y(share(h, bin)))}H${at(frame.x(edge(bin + 1)))}`).join('')
+    const outline = `M${at(frame.x(first.low))} ${at(frame.y(0))}${steps}V${at(frame.y(0))}`
+    return html`<g class="s${i % styles}"><path class="area" d="${outline}Z"/><path class="line thin" d="${outline}"/></g>`
+  })
+  const { top, bottom, height } = size
+  const columns = Array.from({ length: bins }, (_, bin) => {
+    const [a, b] = [frame.x(edge(bin)), frame.x(edge(bin + 1))]
+    const lines = entries.map(
+      ([name, h]) => `\n${name}: ${showPercent(share(h, bin))} (${h.counts[bin]} of ${h.count})`,
+    )
+    return html`<rect class="hit" x="${at(a)}" y="${top}" width="${at(b - a)}" height="${height - bottom - top}"><title>${showNumber(edge(bin))} to ${showNumber(edge(bin + 1))} ${unit}${lines}</title></rect>`
+  })
+  const outside = entries
+    .filter(([, h]) => h.below + h.above > 0)
+    .map(([name, h]) => `${name} ${h.below} below and ${h.above} above`)
+  return figure(
+    title,
+    legend(
+      entries.map(
+        ([name, h]) => html`${name} <span class="dim">(${showNumber(h.mean)} ± ${showNumber(h.deviation, 3)})</span>`,
+      ),
+      true,
+    ),
+    entries.map(([name, h]) => `${name}: mean ${showNumber(h.mean)}, median ${showNumber(h.median)}`).join('; '),
+    html`${axes(frame, unit, 'share of its set')}${shapes}<g>${columns}</g>`,
+    outside.length > 0 ? [`Outside the range: ${outside.join('; ')}.`] : [],
+  )
+}
+
+/** Accuracy of each confidence bin against the diagonal, the share of rows as a strip below it. */
+export function reliabilityChart(r: Reliability): Html {
+  const frame = frameOf(niceAxis(0, 1, 5, true), niceAxis(0, 1, 5, true))
+  const total = r.bins.reduce((n, b) => n + b.count, 0)
+  const bars = r.bins.map((b) => reliabilityBar(frame, b, total))
+  return figure(
+    'Reliability',
+    html`<ul class="legend"><li><svg class="s0" viewBox="0 0 26 10" width="26" height="10" aria-hidden="true"><rect class="bar" x="4" width="18" height="10"/></svg>accuracy in the bin</li><li><svg class="s1" viewBox="0 0 26 10" width="26" height="10" aria-hidden="true"><rect class="gap" x="4" y="1" width="18" height="8"/></svg>gap to its confidence</li><li><svg viewBox="0 0 26 10" width="26" height="10" aria-hidden="true"><path class="diagonal" d="M0 5H26"/></svg>perfect</li></ul>`,
+    `expected calibration error ${showPercent(r.ece)}, largest gap ${showPercent(r.mce)}, ${r.bins.length} bins`,
+    html`${axes(frame, 'confidence', 'accuracy')}${bars}<path class="diagonal" d="M${at(frame.x(0))} ${at(frame.y(0))}L${at(frame.x(1))} ${at(frame.y(1))}"/><text class="figure" x="${size.left + 12}" y="${size.top + 18}">ECE ${showPercent(r.ece)}</text>`,
+    [
+      `${r.bins.length} ${r.binning === 'width' ? 'equal-width' : 'equal-count'} bins, ${total} inputs; a bar is the more solid the more inputs it holds.`,
+    ],
+  )
+}
+
+function reliabilityBar(frame: Frame, bin: ReliabilityBin, total: number): Html | false {
+  if (bin.accuracy === null || bin.confidence === null) return false
+  const left = frame.x(bin.low) + 1
+  const width = Math.max(2, frame.x(bin.high) - frame.x(bin.low) - 2)
+  const [a, c] = [frame.y(bin.accuracy), frame.y(bin.confidence)]
+  const weight = 0.35 + 0.65 * Math.sqrt(bin.count / total)
+  return html`<g><title>confidence ${showPercent(bin.low)} to ${showPercent(bin.high)}
+${bin.count} inputs, mean confidence ${showPercent(bin.confidence)}, accuracy ${showPercent(bin.accuracy)}</title><rect class="bar s0" opacity="${weight.toFixed(2)}" x="${at(left)}" y="${at(a)}" width="${at(width)}" height="${at(frame.y(0) - a)}"/><rect class="gap s1" x="${at(left)}" y="${at(Math.min(a, c))}" width="${at(width)}" height="${at(Math.abs(a - c))}"/></g>`
+}

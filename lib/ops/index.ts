@@ -1,10 +1,17 @@
 /** Every builder function of the op set. Importing this also puts the same operations on `Tensor` as methods. */
+import './methods.ts'
+
 export * from './composite.ts'
 export * from './conv.ts'
+export * from './data-ops.ts'
 export * from './elementwise.ts'
 export { finite as isFinite } from './elementwise.ts'
+export * from './gather.ts'
 export * from './matmul.ts'
+export * from './pool.ts'
+export * from './random.ts'
 export * from './reduce.ts'
+export * from './resize.ts'
 export * from './shape.ts'
 export * from './source.ts'
 export * from './unary.ts'

@@ -47,7 +47,7 @@ Napi::Value copy(const Napi::CallbackInfo& call) {
   auto from = std::make_shared<TensorList>(tensor_list(call[0], "from"));
   auto to = std::make_shared<TensorList>(tensor_list(call[1], "to"));
   try {
-    check_copy(*from, *to);
+    check_copy_types(*from, *to);
   } catch (...) {
     throw to_error(env, current_failure());
   }

@@ -150,7 +150,7 @@ class Program::Decoder {
     op.inputs = tensors(entry, "from", where);
     op.outputs = tensors(entry, "to", where);
     try {
-      check_copy(op.inputs, op.outputs);
+      check_copy_types(op.inputs, op.outputs);
     } catch (const CodedError& error) {
       throw CodedError(error.code(), where + ": " + error.what());
     }
@@ -233,7 +233,7 @@ ProgramResult Program::run(uint64_t steps, uint64_t epoch, const std::atomic<boo
   return result;
 }
 
-void check_copy(const TensorList& from, const TensorList& to) {
+void check_copy_types(const TensorList& from, const TensorList& to) {
   if (from.size() != to.size()) {
     throw CodedError("E_SHAPE", "copy takes as many targets as sources; got " + std::to_string(from.size()) + " and " + std::to_string(to.size()));
   }

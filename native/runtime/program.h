@@ -64,8 +64,8 @@ class Program {
   std::atomic<uint64_t> epoch_{0};
 };
 
-// Copies each `from` to its `to`, in order; the types must be equal (checked by check_copy).
+// Copies each `from` to its `to`, in order; the types must be equal (check_copy_types).
 void copy_tensors(const TensorList& from, const TensorList& to);
-void check_copy(const TensorList& from, const TensorList& to);
+void check_copy_types(const TensorList& from, const TensorList& to);
 
 }  // namespace langevin

@@ -1,0 +1,135 @@
+/**
+ * From canonical tensors to plan nodes: reshapes and broadcasts vanish into operands, a bias joins its convolution, and values that
+ * must exist in memory are marked (what kernels and outputs read, and what is read under another iteration shape).
+ */
+import { type Shape, sameShape } from '../graph/shape.ts'
+import { type Tensor, topologicalOrder } from '../graph/tensor.ts'
+import { definitionOf } from '../ops/define.ts'
+import { isVector, loopShape, type Operand, PlanNode, sameFrame } from './node.ts'
+
+export interface LoweredGraph {
+  /** Inputs before users. */
+  readonly nodes: readonly PlanNode[]
+  /** One an output of the plan, under the output's own shape. */
+  readonly results: readonly Operand[]
+}
+
+/** Lowers canonical `outputs` (see builder.ts). */
+export function lower(outputs: readonly Tensor[]): LoweredGraph {
+  const order = topologicalOrder(outputs)
+  const biased = findBiases(order, outputs)
+  const taken = new Set([...biased.values()].map((b) => b.conv))
+  const nodeOf = new Map<Tensor, PlanNode>()
+  const nodes: PlanNode[] = []
+  for (const t of order) {
+    if (t.op.name === 'reshape' || taken.has(t)) continue
+    const bias = biased.get(t)
+    const node = bias ? biasedNode(nodes.length, t, bias, nodeOf) : plainNode(nodes.length, t, nodeOf)
+    nodeOf.set(t, node)
+    nodes.push(node)
+  }
+  const results = outputs.map((t) => wholeOperand(t, nodeOf))
+  markStored(nodes, results)
+  return { nodes, results }
+}
+
+function plainNode(id: number, t: Tensor, nodeOf: Map<Tensor, PlanNode>): PlanNode {
+  const name = t.op.name
+  if (name === 'input' || name === 'constant') return new PlanNode(id, t, 'leaf', [], t.shape)
+  const kind = definitionOf(t).kind
+  if (kind === 'structured') {
+    const inputs = t.inputs.map((i) => wholeOperand(i, nodeOf))
+    return new PlanNode(id, t, 'kernel', inputs, t.shape)
+  }
+  const frame = kind === 'reduce' ? (t.inputs[0] as Tensor).shape : t.shape
+  const inputs = t.inputs.map((i) => loopOperand(i, frame, nodeOf))
+  return new PlanNode(id, t, kind === 'reduce' ? 'reduce' : 'element', inputs, frame)
+}
+
+/** The operand of a kernel or output: exactly the tensor's shape. */
+function wholeOperand(t: Tensor, nodeOf: Map<Tensor, PlanNode>): Operand {
+  return { node: nodeOf.get(behindReshape(t)) as PlanNode, shape: t.shape }
+}
+
+/** The operand of an element or reduce node over `frame`: broadcasting is the reader's. */
+function loopOperand(t: Tensor, frame: Shape, nodeOf: Map<Tensor, PlanNode>): Operand {
+  const x = behindBroadcast(t)
+  const shape = isVector(frame) ? loopShape(x.shape) : x.shape
+  return { node: nodeOf.get(behindReshape(x)) as PlanNode, shape }
+}
+
+function behindBroadcast(t: Tensor): Tensor {
+  let x = t
+  while (x.op.name === 'broadcast') x = x.inputs[0] as Tensor
+  return x
+}
+
+function behindReshape(t: Tensor): Tensor {
+  let x = t
+  while (x.op.name === 'reshape') x = x.inputs[0] as Tensor
+  return x
+}
+
+interface Bias {
+  readonly conv: Tensor
+  readonly bias: Tensor
+}
+
+/** add(conv2d(x, w), b) where b is one number a channel and nothing else reads the convolution. */
+function findBiases(order: readonly Tensor[], outputs: readonly Tensor[]): Map<Tensor, Bias> {
+  const uses = new Map<Tensor, number>()
+  const count = (t: Tensor) => uses.set(t, (uses.get(t) ?? 0) + 1)
+  for (const t of order) t.inputs.forEach(count)
+  outputs.forEach(count)
+  const found = new Map<Tensor, Bias>()
+  for (const t of order) {
+    if (t.op.name !== 'add') continue
+    for (const [conv, other] of [t.inputs, [...t.inputs].reverse()] as [Tensor, Tensor][]) {
+      if (conv.op.name !== 'conv2d' || conv.inputs.length !== 2 || uses.get(conv) !== 1) continue
+      const bias = behindBroadcast(other)
+      if (!sameShape(conv.shape, t.shape) || !isPerChannel(bias, conv)) continue
+      found.set(t, { conv, bias })
+      break
+    }
+  }
+  return found
+}
+
+function isPerChannel(bias: Tensor, conv: Tensor): boolean {
+  const padded = [...new Array<number>(Math.max(0, 4 - bias.rank)).fill(1), ...bias.shape]
+  return bias.dtype === 'float32' && sameShape(padded, [1, conv.shape[1] as number, 1, 1])
+}
+
+function biasedNode(id: number, t: Tensor, { conv, bias }: Bias, nodeOf: Map<Tensor, PlanNode>): PlanNode {
+  const inputs = conv.inputs.map((i) => wholeOperand(i, nodeOf))
+  inputs.push({ node: nodeOf.get(behindReshape(bias)) as PlanNode, shape: [conv.shape[1] as number] })
+  return new PlanNode(id, t, 'kernel', inputs, t.shape, { op: 'conv2d', attrs: conv.attrs })
+}
+
+function markStored(nodes: readonly PlanNode[], results: readonly Operand[]): void {
+  for (const user of nodes) {
+    for (const o of user.inputs) {
+      const inLoop = user.kind !== 'kernel' && (sameFrame(o, user) || iotaAxis(o, user) !== undefined)
+      if (!inLoop) o.node.stored = true
+    }
+  }
+  for (const o of results) o.node.stored = true
+}
+
+/**
+ * Where the operand is an iota that the user's loop can count by itself: the axis of the iteration shape, or -1 for a dimension of 1
+ * (all zeros). Otherwise undefined.
+ */
+export function iotaAxis(o: Operand, user: PlanNode): number | undefined {
+  const t = o.node.tensor
+  if (o.node.op !== 'iota') return undefined
+  const axis = t.attrs.axis as number
+  const length = t.shape[axis] as number
+  if (length === 1) return -1
+  if (isVector(o.shape) && t.rank === 1) {
+    const at = o.shape.findIndex((d) => d !== 1)
+    return at + user.iter.length - o.shape.length
+  }
+  if (isVector(t.shape) && isVector(user.iter)) return 0
+  return sameShape(o.shape, t.shape) ? axis + user.iter.length - t.rank : undefined
+}

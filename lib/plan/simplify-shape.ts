@@ -1,0 +1,155 @@
+/** Rules about shapes: reshapes, broadcasts, transposes, reductions, and transposes that matmul can read by itself. */
+import { normalizeAxes, reducedShape, type Shape, sameShape, sizeOf } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { GraphBuilder } from './builder.ts'
+import { constantOf, isConstant } from './constants.ts'
+import type { Candidate, Rule } from './simplify.ts'
+
+const reshape: Rule = (b, c) => {
+  const x = c.inputs[0] as Tensor
+  const shape = c.type.shape
+  if (sameShape(x.shape, shape)) return x
+  if (x.op.name === 'reshape') return b.reshape(x.inputs[0] as Tensor, shape)
+  if (isConstant(x) && x.data !== undefined) return b.constant(constantOf(x.data, shape, x.dtype))
+  const source = x.op.name === 'broadcast' ? (x.inputs[0] as Tensor) : undefined
+  return source?.size === 1 ? b.broadcast(b.reshape(source, []), shape) : undefined
+}
+
+const broadcast: Rule = (b, c) => {
+  const x = c.inputs[0] as Tensor
+  const shape = c.type.shape
+  if (sameShape(x.shape, shape)) return x
+  if (x.op.name === 'broadcast') return b.broadcast(x.inputs[0] as Tensor, shape)
+  if (x.op.name === 'iota' || x.size !== sizeOf(shape)) return undefined
+  return b.reshape(x, shape)
+}
+
+const transpose: Rule = (b, c) => {
+  const x = c.inputs[0] as Tensor
+  const perm = c.attrs.perm as readonly number[]
+  if (perm.every((p, i) => p === i)) return x
+  if (x.op.name === 'transpose') {
+    const inner = x.attrs.perm as readonly number[]
+    return b.make('transpose', [x.inputs[0] as Tensor], { perm: perm.map((p) => inner[p] as number) })
+  }
+  // Moving only dimensions of 1 leaves the elements where they are.
+  const kept = perm.filter((p) => x.shape[p] !== 1)
+  if (kept.every((p, i) => i === 0 || p > (kept[i - 1] as number))) return b.reshape(x, c.type.shape)
+  const source = x.op.name === 'broadcast' ? (x.inputs[0] as Tensor) : undefined
+  return source?.size === 1 ? b.broadcast(b.reshape(source, []), c.type.shape) : undefined
+}
+
+const stopGradient: Rule = (_b, c) => c.inputs[0]
+
+const matmul: Rule = (b, c) => {
+  const [x, y] = c.inputs as [Tensor, Tensor]
+  const swapX = swapsLastTwo(x)
+  const swapY = swapsLastTwo(y)
+  if (!swapX && !swapY) return undefined
+  const inputs = [swapX ? (x.inputs[0] as Tensor) : x, swapY ? (y.inputs[0] as Tensor) : y]
+  const { transposeA = false, transposeB = false } = c.attrs
+  return b.make('matmul', inputs, { ...c.attrs, transposeA: transposeA !== swapX, transposeB: transposeB !== swapY })
+}
+
+function swapsLastTwo(t: Tensor): boolean {
+  if (t.op.name !== 'transpose' || t.rank < 2) return false
+  const perm = t.attrs.perm as readonly number[]
+  const n = t.rank
+  return perm[n - 1] === n - 2 && perm[n - 2] === n - 1 && perm.slice(0, n - 2).every((p, i) => p === i)
+}
+
+const slice: Rule = (_b, c) => {
+  const x = c.inputs[0] as Tensor
+  const start = c.attrs.start
+  const steps = c.attrs.step
+  const forward = Array.isArray(steps) ? steps.every((s) => s === 1) : true
+  return forward && Array.isArray(start) && sameShape(x.shape, c.type.shape) ? x : undefined
+}
+
+const pad: Rule = (_b, c) => {
+  const x = c.inputs[0] as Tensor
+  return sameShape(x.shape, c.type.shape) ? x : undefined
+}
+
+const concat: Rule = (_b, c) => (c.inputs.length === 1 ? c.inputs[0] : undefined)
+
+/** One rule for sum, max and min. */
+function reduce(name: 'sum' | 'max' | 'min'): Rule {
+  return (b, c) => {
+    const x = c.inputs[0] as Tensor
+    if (x.dtype !== c.type.dtype) return undefined
+    const axes = normalizeAxes(name, c.attrs.axes as readonly number[] | undefined, x.rank)
+    if (axes.every((a) => x.shape[a] === 1)) return b.reshape(x, c.type.shape)
+    if (x.op.name === name) return twice(b, name, c, axes, x)
+    if (x.op.name === 'reshape') return beforeReshape(b, name, c, axes, x)
+    return x.op.name === 'broadcast' ? ofBroadcast(b, name, c, axes, x) : undefined
+  }
+}
+
+/** Reducing a reduction by the same op: once, over both sets of axes. */
+function twice(b: GraphBuilder, name: string, c: Candidate, axes: readonly number[], x: Tensor): Tensor {
+  const source = x.inputs[0] as Tensor
+  const first = normalizeAxes(name, x.attrs.axes as readonly number[] | undefined, source.rank)
+  const kept = x.attrs.keepDims === true ? source.shape.map((_, i) => i) : remaining(source.rank, first)
+  const all = [...new Set([...first, ...axes.map((a) => kept[a] as number)])].sort((p, q) => p - q)
+  return b.reshape(b.make(name, [source], { axes: all, keepDims: false }), c.type.shape)
+}
+
+function remaining(rank: number, axes: readonly number[]): number[] {
+  return Array.from({ length: rank }, (_, i) => i).filter((i) => !axes.includes(i))
+}
+
+/** Reducing merged axes is reducing each of them: lets flatten-then-sum read the tensor in the shape its producer has. */
+function beforeReshape(b: GraphBuilder, name: string, c: Candidate, axes: readonly number[], x: Tensor) {
+  const source = x.inputs[0] as Tensor
+  const parts = mergedAxes(source.shape, x.shape)
+  if (parts === undefined || source.rank <= x.rank) return undefined
+  const all = axes.flatMap((a) => parts[a] as number[])
+  return b.reshape(b.make(name, [source], { axes: all, keepDims: false }), c.type.shape)
+}
+
+/** For a reshape that only merges neighbours: which axes of `from` each axis of `to` is made of; otherwise undefined. */
+export function mergedAxes(from: Shape, to: Shape): number[][] | undefined {
+  if (sizeOf(from) === 0) return undefined
+  const parts: number[][] = []
+  let at = 0
+  for (const d of to) {
+    const part: number[] = []
+    for (let n = 1; n < d; at++) {
+      if (at >= from.length) return undefined
+      n *= from[at] as number
+      if (n > d) return undefined
+      part.push(at)
+    }
+    parts.push(part)
+  }
+  return parts
+}
+
+/** Equal elements are not summed one by one: n times the value (max and min: the value). */
+function ofBroadcast(b: GraphBuilder, name: string, c: Candidate, axes: readonly number[], x: Tensor) {
+  const source = x.inputs[0] as Tensor
+  const padded = [...new Array<number>(x.rank - source.rank).fill(1), ...source.shape]
+  const equal = axes.filter((a) => padded[a] === 1 && (x.shape[a] as number) > 1)
+  if (equal.length === 0 || x.size === 0 || x.dtype !== 'float32') return undefined
+  const count = equal.reduce((n, a) => n * (x.shape[a] as number), 1)
+  const once = x.shape.map((d, i) => (equal.includes(i) ? 1 : d))
+  const values = b.broadcast(b.reshape(source, padded), once)
+  const reduced = b.reshape(b.make(name, [values], { axes, keepDims: false }), reducedShape(once, axes, false))
+  const scaled = name === 'sum' ? b.make('mul', [reduced, b.scalar(count, 'float32')], {}) : reduced
+  return b.reshape(scaled, c.type.shape)
+}
+
+export const shapeRules: { readonly [op: string]: Rule } = {
+  reshape,
+  broadcast,
+  transpose,
+  stop_gradient: stopGradient,
+  matmul,
+  slice,
+  pad,
+  concat,
+  sum: reduce('sum'),
+  max: reduce('max'),
+  min: reduce('min'),
+}

@@ -23,6 +23,7 @@ struct Tap {
 
 std::vector<Tap> taps_of(int64_t in, int64_t out, bool bilinear, bool align_corners) {
   std::vector<Tap> taps;
+  if (in == 0) return taps;  // then the result is empty too
   for (int64_t i = 0; i < out; ++i) {
     if (!bilinear) {
       const int64_t at = i * in / out;

@@ -45,6 +45,7 @@ PoolGeometry pool_geometry(const Instruction& in, PoolOp op) {
   g.n = x[0], g.c = x[1], g.h = x[2], g.w = x[3];
   g.oh = output_length(in, g.h, g.pad[0] + g.pad[2], g.kernel[0], g.stride[0]);
   g.ow = output_length(in, g.w, g.pad[1] + g.pad[3], g.kernel[1], g.stride[1]);
+  if (g.w > 0 && g.h > INT32_MAX / g.w) plan_fail(in, "image planes must have fewer than 2^31 elements; got " + show_shape(x));
   const Shape y = {g.n, g.c, g.oh, g.ow};
   switch (op) {
     case PoolOp::Average:

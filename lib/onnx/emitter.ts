@@ -118,8 +118,18 @@ function record(opset: number, t: Tensor, inputs: readonly string[], asker: Aske
   const recorder = new Recorder(opset)
   const types = t.inputs.map((i) => ({ shape: i.shape, dtype: i.dtype }))
   const output = { shape: t.shape, dtype: t.dtype }
-  const result = rule({ emit: recorder, inputs, types, attrs: t.attrs, output })
-  return { entries: recorder.entries, result }
+  try {
+    const result = rule({ emit: recorder, inputs, types, attrs: t.attrs, output })
+    return { entries: recorder.entries, result }
+  } catch (cause) {
+    if (!(cause instanceof LangevinError && cause.code === 'E_ONNX')) throw cause
+    throw new LangevinError(
+      'E_ONNX',
+      `[onnx] op ${asker.op} at node '${asker.node}': ${cause.message}`,
+      { ...asker },
+      cause,
+    )
+  }
 }
 
 /** Two recordings may differ in the numbers of initializers, and in nothing else. */

@@ -3,12 +3,12 @@
  * emits each op by its rule (emitter.ts) and computes what depends on the batch from the input's shape (batch.ts).
  * Files are lib/onnx/save.ts, checking against ONNX Runtime is lib/onnx/verify.ts.
  */
-import { readFileSync } from 'node:fs'
 import { create, toBinary } from '@bufbuild/protobuf'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
+import { packageVersion } from '../runtime/version.ts'
 import { alignTraces, type Place, TraceMismatch } from './align.ts'
 import { BatchNumbers, type BatchSource } from './batch.ts'
 import { emitPlace } from './emitter.ts'
@@ -224,11 +224,4 @@ function unboundInput(t: Tensor): LangevinError {
     `[onnx] the outputs depend on input ${t}, which is neither among the inputs nor among the parameters; add it to one of them`,
     { input: t.label },
   )
-}
-
-/** The version in the package.json of this package. */
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  const { version } = JSON.parse(text) as { version?: unknown }
-  return typeof version === 'string' ? version : 'unknown'
 }

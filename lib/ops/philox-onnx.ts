@@ -74,7 +74,9 @@ function blocks(c: Draw): { words: Words; drawn: string } {
   const w = new Words(c)
   const key = w.low(w.unsigned(c.emit.cast(at(c.inputs, 0), 'int64')))
   const part = (i: number) => one(c, 'Slice', [key, c.emit.ints([i]), c.emit.ints([i + 1]), c.emit.ints([0])])
-  const count = one(c, 'Squeeze', [c.emit.shape('blocks', [Math.ceil(sizeOf(c.attrs.shape) / 4)])])
+  // Rounded up in the graph: elements are linear in the batch where blocks are not.
+  const above = one(c, 'Add', [c.emit.shape('count', [sizeOf(c.attrs.shape)]), c.emit.ints([3])])
+  const count = one(c, 'Squeeze', [one(c, 'Div', [above, c.emit.ints([4])])])
   const counter = one(c, 'Range', [c.emit.ints([0], []), count, c.emit.ints([1], [])])
   let [c0, c1, c2, c3] = [w.unsigned(counter), w.constant(c.attrs.stream), part(2), part(3)]
   let [k0, k1] = [part(0), part(1)]

@@ -1,0 +1,110 @@
+/** From a graph to a plan that runs: lib/plan writes it, the addon compiles it. */
+import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import type { DType, Shape, TensorType } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { SerializedPlan } from '../plan/format.ts'
+import { makePlan } from '../plan/index.ts'
+import { addon, type NativePlan, native, type PlanStats } from './addon.ts'
+import { DeviceTensor } from './device.ts'
+
+/** One result of a plan. With `alias`, the result may be bound to the very tensor of that input (a position), which it then overwrites. */
+export interface PlanOutput {
+  readonly tensor: Tensor
+  readonly alias?: number
+}
+
+/** A plan compiled for the CPU: kernels with their memory, for fixed shapes. */
+export class CompiledPlan {
+  readonly inputs: readonly TensorType[]
+  readonly outputs: readonly TensorType[]
+  /** The plan before compilation, as text for people. */
+  readonly text: string
+  private handle: NativePlan | undefined
+
+  constructor(handle: NativePlan, inputs: readonly TensorType[], outputs: readonly TensorType[], text: string) {
+    this.handle = handle
+    this.inputs = inputs
+    this.outputs = outputs
+    this.text = text
+  }
+
+  /** The addon's plan, for lib/runtime. @throws LangevinError E_DEVICE after `dispose`. */
+  get native(): NativePlan {
+    if (this.handle === undefined) throw new LangevinError('E_DEVICE', 'the plan has been disposed of')
+    return this.handle
+  }
+
+  /** Memory, kernels and layouts. */
+  get stats(): PlanStats {
+    return this.native.stats
+  }
+
+  /**
+   * Queues one run. Outputs are overwritten; an output must not be a tensor that is an input, except its alias.
+   * @throws LangevinError E_SHAPE, E_DTYPE (rejecting) where tensors do not fit the plan; E_DEVICE for disposed ones.
+   */
+  async run(inputs: readonly DeviceTensor[], outputs: readonly DeviceTensor[]): Promise<void> {
+    await native('run', () =>
+      this.native.run(
+        inputs.map((t) => t.native),
+        outputs.map((t) => t.native),
+      ),
+    )
+  }
+
+  /** Runs once on numbers: uploads, runs, downloads. For tests and occasional use; repeated work keeps device tensors. */
+  async call(inputs: readonly HostTensor[]): Promise<HostTensor[]> {
+    const made: DeviceTensor[] = []
+    const track = (t: DeviceTensor): DeviceTensor => {
+      made.push(t)
+      return t
+    }
+    try {
+      const bound = inputs.map((t) => track(DeviceTensor.empty('cpu', t.dtype, t.shape)))
+      const results = this.outputs.map((t) => track(DeviceTensor.empty('cpu', t.dtype, t.shape)))
+      const writes = bound.map((t, i) => t.write(inputs[i] as HostTensor))
+      const [, , read] = await Promise.all([
+        Promise.all(writes),
+        this.run(bound, results),
+        Promise.all(results.map((t) => t.read())),
+      ])
+      return read
+    } finally {
+      for (const t of made) t.dispose()
+    }
+  }
+
+  /** Frees the plan once queued work is done with it; programs that hold it go on. */
+  dispose(): void {
+    this.handle?.dispose()
+    this.handle = undefined
+  }
+}
+
+/**
+ * Compiles the graph of `outputs` as a function of `inputs` (op `input`; tensors bound in this order).
+ * @throws LangevinError E_GRAPH for a graph that does not fit, E_PLAN or E_DEVICE from the compiler.
+ */
+export async function compileGraph(inputs: readonly Tensor[], outputs: readonly PlanOutput[]): Promise<CompiledPlan> {
+  const plan = makePlan(inputs, outputs)
+  return compileSerialized(
+    plan,
+    inputs.map(typeOf),
+    outputs.map((o) => typeOf(o.tensor)),
+  )
+}
+
+/** Compiles a plan that has been serialised. The types are those of its inputs and outputs. */
+export async function compileSerialized(
+  plan: SerializedPlan,
+  inputs: readonly TensorType[],
+  outputs: readonly TensorType[],
+): Promise<CompiledPlan> {
+  const handle = await native('compile', () => addon().compile(plan.json, plan.constants))
+  return new CompiledPlan(handle, inputs, outputs, plan.text)
+}
+
+function typeOf(t: { readonly shape: Shape; readonly dtype: DType }): TensorType {
+  return { shape: t.shape, dtype: t.dtype }
+}

@@ -3,7 +3,7 @@ import type { Axis } from './chart-scale.ts'
 import { type Html, type HtmlValue, html } from './report-html.ts'
 
 /** Size and margins in the SVG's own units; text is 12 units, so a chart can shrink to a phone's width. */
-export const size = { width: 460, height: 250, left: 58, right: 14, top: 26, bottom: 40 } as const
+export const size = { width: 460, height: 250, left: 58, right: 20, top: 26, bottom: 40 } as const
 
 /** Places of values in the plot area. */
 export interface Frame {
@@ -80,7 +80,7 @@ export function marks(frame: Frame, list: readonly Mark[]): Html {
     if (flag) last = x
     return html`<g><title>${m.text}</title><path class="hitline" d="M${at(x)} ${top}V${height - bottom}"/><path class="mark" d="M${at(x)} ${top}V${height - bottom}"/>${
       flag &&
-      html`<path class="flag" d="M${at(x - 7)} ${top - 13}h14v9l-7 6l-7 -6z"/><text class="flagtext" x="${at(x)}" y="${top - 3}" text-anchor="middle">${m.number}</text>`
+      html`<path class="flag" d="M${at(x - 7)} ${top - 17}h14v9l-7 6l-7 -6z"/><text class="flagtext" x="${at(x)}" y="${top - 8}" text-anchor="middle">${m.number}</text>`
     }</g>`
   })}</g>`
 }

@@ -59,7 +59,10 @@ export function showNumber(value: number, digits = 4): string {
   if (Number.isNaN(value)) return 'not a number'
   if (!Number.isFinite(value)) return value > 0 ? 'infinite' : '−infinite'
   const size = Math.abs(value)
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return tidy(value.toExponential(digits - 1).replace('e+', 'e'))
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) {
+    const [lead = '', power = ''] = value.toExponential(digits - 1).split('e')
+    return tidy(`${trimZeros(lead)}e${power.replace('+', '')}`)
+  }
   if (size >= 10 ** (digits - 1)) return tidy(Math.round(value).toLocaleString('en-US'))
   return tidy(trimZeros(value.toPrecision(digits)))
 }

@@ -29,6 +29,9 @@ export interface LineChart {
   readonly zero?: boolean
 }
 
+/** Buckets per curve: narrow enough for a phone, wide enough for a mean to be calmer than its rows. */
+const buckets = 120
+
 /** Curves over steps; long ones are drawn as their mean with a band from least to greatest. */
 export function lineChart(chart: LineChart): Html {
   const { title, unit, percent = false } = chart
@@ -41,11 +44,9 @@ export function lineChart(chart: LineChart): Html {
   }
   const [low, high] = chart.zero ? [Math.min(0, range.low), Math.max(0, range.high)] : [range.low, range.high]
   const frame = frameOf(tightAxis(Math.min(...xs), Math.max(...xs)), niceAxis(low, high, 5, percent))
-  const buckets = chart.series.map((s) => downsample(s.x, s.y))
-  const bad = buckets.flat().reduce((n, b) => n + b.bad, 0)
+  const curves = chart.series.map((s) => downsample(s.x, s.y, buckets))
+  const bad = curves.flat().reduce((n, b) => n + b.bad, 0)
   const notes = [
-    buckets.some((list) => list.some((b) => b.count > 1)) &&
-      'Line: mean of neighbouring rows; band: their least to greatest value.',
     range.outside > 0 && `${range.outside} value${range.outside === 1 ? ' lies' : 's lie'} beyond the axis.`,
     bad > 0 && `× ${bad} value${bad === 1 ? ' is' : 's are'} not a finite number and left as a gap.`,
   ].filter((n) => n !== false)
@@ -53,7 +54,7 @@ export function lineChart(chart: LineChart): Html {
     title,
     chart.series.length > 1 && legend(chart.series.map((s) => s.name)),
     chart.series.map((s) => tell(s, show)).join('; '),
-    html`${axes(frame, 'step', unit)}${marks(frame, chart.marks ?? [])}${buckets.map((list, i) => curve(frame, list, i, chart.series[i]?.name ?? '', show))}`,
+    html`${axes(frame, 'step', unit)}${marks(frame, chart.marks ?? [])}${curves.map((list, i) => curve(frame, list, i, chart.series[i]?.name ?? '', show))}`,
     notes,
   )
 }
@@ -158,9 +159,7 @@ export function histogramChart(title: string, unit: string, sets: Readonly<Recor
   return figure(
     title,
     legend(
-      entries.map(
-        ([name, h]) => html`${name} <span class="dim">(${showNumber(h.mean)} ± ${showNumber(h.deviation, 3)})</span>`,
-      ),
+      entries.map(([name]) => name),
       true,
     ),
     entries.map(([name, h]) => `${name}: mean ${showNumber(h.mean)}, median ${showNumber(h.median)}`).join('; '),

@@ -59,11 +59,11 @@ export function densitySection(e: Evaluation): Html {
 }
 
 function energyTable(e: Evaluation): Html {
-  return html`<div class="scroll chart" tabindex="0" role="region" aria-label="Energies in numbers"><table><caption>Energies in nats (low is likely)</caption><thead><tr><th scope="col">set</th>${['inputs', 'mean', 'deviation', 'least', 'median', 'greatest'].map((n) => html`<th scope="col" class="n">${n}</th>`)}</tr></thead><tbody>${Object.entries(
+  return html`<div class="scroll chart" tabindex="0" role="region" aria-label="Energies in numbers"><table><caption>Energies in nats (low is likely)</caption><thead><tr><th scope="col">set</th>${['inputs', 'mean', 'SD', 'least', 'median', 'greatest'].map((n) => html`<th scope="col" class="n">${n}</th>`)}</tr></thead><tbody>${Object.entries(
     e.energies,
   ).map(
     ([name, h]) =>
-      html`<tr><th scope="row">${name}</th><td class="n">${h.count}</td>${[h.mean, h.deviation, h.min, h.median, h.max].map((v) => html`<td class="n">${showNumber(v)}</td>`)}</tr>`,
+      html`<tr><th scope="row">${name}</th><td class="n">${h.count}</td>${[h.mean, h.deviation, h.min, h.median, h.max].map((v) => html`<td class="n">${showNumber(v, 3)}</td>`)}</tr>`,
   )}</tbody></table></div>`
 }
 

@@ -17,7 +17,7 @@ a { color: var(--accent); }
 nav ul { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 12px 0 0; list-style: none; }
 .skip { position: absolute; left: -999px; } .skip:focus { left: 8px; top: 8px; background: var(--page); padding: 8px; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-.dim, .note { color: var(--dim); } .note { font-size: .8125rem; margin: 4px 0 0; }
+.dim, .note { color: var(--dim); } .note { font-size: .8125rem; margin: 4px 0 0; } section > .note { margin: 0 0 12px; } section > .grid + * { margin-top: 20px; } .scroll + .note { margin: 6px 0 0; }
 .warn { color: var(--warn); font-weight: 600; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; margin: 20px 0 0; }
 .tiles div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
@@ -41,16 +41,16 @@ svg text { font-size: 12px; fill: var(--dim); font-family: inherit; } svg text.f
 .samples { display: block; width: 100%; max-width: var(--w); height: auto; image-rendering: pixelated; border: 1px solid var(--line); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; } caption { text-align: left; font-weight: 600; padding-bottom: 6px; }
-th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td { padding: 4px 8px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { color: var(--dim); font-weight: 600; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.meter { background: linear-gradient(to right, color-mix(in srgb, var(--s0) 28%, transparent) var(--v), transparent var(--v)); }
 .confusion td { text-align: center; min-width: 34px; padding: 4px; font-variant-numeric: tabular-nums; background: color-mix(in srgb, var(--s1) calc(var(--v) * 100%), transparent); }
 .confusion td.hitcell { background: color-mix(in srgb, var(--s0) calc(var(--v) * 100%), transparent); outline: 1.5px solid var(--s0); outline-offset: -2px; }
 .settings td { overflow-wrap: anywhere; } .settings td, .settings th { font-family: ui-monospace, "Cascadia Mono", Menlo, "Liberation Mono", monospace; font-weight: 400; }
 footer { padding-top: 32px; padding-bottom: 40px; color: var(--dim); font-size: .8125rem; }
-@media (max-width: 480px) { header, main, footer { padding-left: 12px; padding-right: 12px; } .chart { padding: 8px; } }
+@media (max-width: 480px) { header, main, footer { padding-left: 12px; padding-right: 12px; } .chart { padding: 8px; } svg text { font-size: 14px; } }
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --line: #c4c8cf; --text: #000; --dim: #333; --accent: #003f87;
   --s0: #003f87; --s1: #a83200; --s2: #0b6b2f; --s3: #6a1bb0; --s4: #6f4e00; --s5: #0a5c72; --warn: #9b1c12; }
   body { font-size: 11pt; } nav, .skip { display: none; } .chart, tr, .tiles div { break-inside: avoid; } h2 { break-after: avoid; }
-  .grid { grid-template-columns: 1fr 1fr; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+  .grid { grid-template-columns: 1fr 1fr; } .grid > .scroll { grid-column: 1 / -1; } .scroll { overflow: visible; } table:not(.settings) { break-inside: avoid; } svg text { font-size: 15px; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 `

@@ -128,7 +128,7 @@ function trainingSection(rows: readonly MetricsRow[], dropped: number, events: r
   return html`<section aria-labelledby="training"><h2 id="training">Training</h2>${
     rows.length === 0
       ? html`<p>No metrics have been recorded yet.</p>`
-      : html`<p class="note">${rows.length} row${rows.length === 1 ? '' : 's'} of metrics.${dropped > 0 && ` ${taken} not drawn.`}${events.length > 0 && ' Numbered flags mark the events listed below.'} The loss of a model trained with samples says little: watch the gap and the drift.</p><div class="grid">${trainingCharts(rows, events)}</div>`
+      : html`<p class="note">${rows.length} row${rows.length === 1 ? '' : 's'} of metrics.${dropped > 0 && ` ${taken} not drawn.`}${events.length > 0 && ' Numbered flags mark the events listed below.'} Where rows are many, the line is the mean of neighbouring rows and the band reaches from their least to their greatest value. The loss of a model trained with samples says little: watch the gap and the drift.</p><div class="grid">${trainingCharts(rows, events)}</div>`
   }</section>`
 }
 
@@ -136,8 +136,9 @@ function samplesSection(png: Uint8Array | undefined): Html | undefined {
   if (png === undefined) return undefined
   const { width, height } = pngSize(png)
   const data = Buffer.from(png.buffer, png.byteOffset, png.byteLength).toString('base64')
-  // Shown at twice its size at most: single pixels of small images should be seen.
-  return html`<section aria-labelledby="samples"><h2 id="samples">Samples</h2><img class="samples" style="--w:${Math.min(960, 2 * width)}px" width="${width}" height="${height}" alt="A grid of samples drawn from the model" src="data:image/png;base64,${data}"></section>`
+  // Small grids are enlarged by whole factors, so that single pixels can be seen.
+  const shown = width * Math.max(1, Math.ceil(400 / width))
+  return html`<section aria-labelledby="samples"><h2 id="samples">Samples</h2><img class="samples" style="--w:${shown}px" width="${width}" height="${height}" alt="A grid of samples drawn from the model" src="data:image/png;base64,${data}"></section>`
 }
 
 function pngSize(png: Uint8Array): { width: number; height: number } {

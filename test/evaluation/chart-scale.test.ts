@@ -67,8 +67,8 @@ describe('numbers for people', () => {
       '1',
       '−1.235',
       '12,346',
-      '1.000e−7',
-      '2.500e12',
+      '1e−7',
+      '2.5e12',
       'not a number',
       '−infinite',
     ])

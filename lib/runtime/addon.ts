@@ -148,7 +148,7 @@ export function threadsFromEnvironment(text: string | undefined): number | undef
 }
 
 /** Version, instruction set, oneDNN, threads and ops of the addon. @throws LangevinError E_NATIVE_MISSING. */
-export function nativeInfo(): NativeInfo {
+export function addonInfo(): NativeInfo {
   return addon().info()
 }
 

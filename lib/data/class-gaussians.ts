@@ -80,7 +80,10 @@ export async function classGaussians(data: Dataset, options: ClassGaussianOption
     const part = await momentsOf(data, own, pace)
     mean.set(part.mean, i * d)
     if (form === 'diagonal')
-      scale.set(part.variance.map((v) => Math.sqrt(v + jitter)), i * d) // biome-ignore format: one line
+      scale.set(
+        part.variance.map((v) => Math.sqrt(v + jitter)),
+        i * d,
+      )
     else if (form === 'full') {
       await setCholesky(factor.subarray(i * d * d, (i + 1) * d * d), { data, part, jitter, pace, label: i })
     } else {
@@ -129,7 +132,9 @@ interface Moments {
   readonly variance: Float64Array
   /** Columns whose variance is not zero: images have constant borders, and those need no products. */
   readonly active: Int32Array
-  /** Share of numbers that are not the background value `range[0]`. */
+  /** The end of the range that occurs more often, -1 or 1 when normalised: paper white or black. */
+  readonly background: -1 | 1
+  /** Share of numbers that are not the background. */
   readonly density: number
 }
 
@@ -140,20 +145,21 @@ async function momentsOf(data: Dataset, rows: Int32Array, pace: Pace): Promise<M
   const [low, high] = data.range
   const mean = new Float64Array(d)
   const variance = new Float64Array(d)
-  let marks = 0
+  let [lows, highs] = [0, 0]
   for (const row of rows) {
     for (let j = 0; j < d; j++) {
       const x = raw[row * d + j] as number
-      if (x !== low) marks++
+      if (x === low) lows++
+      else if (x === high) highs++
       mean[j] = (mean[j] as number) + x
     }
-    await pace.turn(d)
+    await pace.turn(4 * d)
   }
   for (let j = 0; j < d; j++) mean[j] = (mean[j] as number) / rows.length
   for (const row of rows) {
     for (let j = 0; j < d; j++)
       variance[j] = (variance[j] as number) + ((raw[row * d + j] as number) - (mean[j] as number)) ** 2
-    await pace.turn(d)
+    await pace.turn(4 * d)
   }
   const unit = 2 / (high - low)
   for (let j = 0; j < d; j++) {
@@ -161,7 +167,8 @@ async function momentsOf(data: Dataset, rows: Int32Array, pace: Pace): Promise<M
     variance[j] = ((variance[j] as number) / rows.length) * unit * unit
   }
   const active = Int32Array.from({ length: d }, (_, j) => j).filter((j) => (variance[j] as number) > 0)
-  return { rows, mean, variance, active, density: marks / (rows.length * d) }
+  const density = 1 - Math.max(lows, highs) / (rows.length * d)
+  return { rows, mean, variance, active, background: lows >= highs ? -1 : 1, density }
 }
 
 interface Work {
@@ -324,10 +331,11 @@ function centredColumns(data: Dataset, part: Moments, start: number, count: numb
 
 /**
  * The covariance of data that is mostly background, from products of the other numbers only:
- * cov = E[u uᵀ] - E[u] E[u]ᵀ for u = x + 1, the distance from the background. In float64 the difference loses nothing that counts.
+ * cov = E[u uᵀ] - E[u] E[u]ᵀ for u = x - background. In float64 the difference loses nothing that counts.
  */
 async function addSparse(data: Dataset, part: Moments, pace: Pace, m: Float64Array): Promise<void> {
-  const { active, rows, mean } = part
+  const { active, rows, mean, background } = part
+  const zero = data.range[background < 0 ? 0 : 1]
   const d = data.dimensions
   const width = padded(active.length)
   const raw = data.features.data
@@ -338,7 +346,7 @@ async function addSparse(data: Dataset, part: Moments, pace: Pace, m: Float64Arr
   for (const row of rows) {
     let marks = 0
     for (let i = 0; i < active.length; i++) {
-      const x = (raw[row * d + (active[i] as number)] as number) - low
+      const x = (raw[row * d + (active[i] as number)] as number) - zero
       if (x === 0) continue
       at[marks] = i
       value[marks++] = x * unit
@@ -354,9 +362,10 @@ async function addSparse(data: Dataset, part: Moments, pace: Pace, m: Float64Arr
     await pace.turn((marks * marks) / 2 + d)
   }
   for (let i = 0; i < active.length; i++) {
-    const u = (mean[active[i] as number] as number) + 1
+    const u = (mean[active[i] as number] as number) - background
     for (let j = 0; j <= i; j++) {
-      m[i * width + j] = (m[i * width + j] as number) / rows.length - u * ((mean[active[j] as number] as number) + 1)
+      m[i * width + j] =
+        (m[i * width + j] as number) / rows.length - u * ((mean[active[j] as number] as number) - background)
     }
   }
 }

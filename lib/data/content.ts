@@ -20,7 +20,9 @@ export async function readContent(path: string): Promise<Uint8Array> {
   const bytes = await readWholeFile(path)
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
   try {
-    return await unpack(bytes, { maxOutputLength: largestUnpacked })
+    const { buffer, byteOffset, length } = await unpack(bytes, { maxOutputLength: largestUnpacked })
+    // A plain array: the slice method of a Buffer would share memory.
+    return new Uint8Array(buffer, byteOffset, length)
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
     if (code === 'ERR_BUFFER_TOO_LARGE') {

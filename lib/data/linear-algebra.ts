@@ -6,8 +6,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LangevinError } from '../graph/errors.ts'
 import { HostRandom } from './random.ts'
 
-/** Multiply-adds done in one go; at about 1 ns each the event loop waits some 20 ms. */
-const stride = 2e7
+/** Multiply-adds done in one go; at about 1 ns each the event loop waits some 10 ms. */
+const stride = 1e7
 
 /** Lets other work run between pieces of a long computation, tells how far it is, and stops it on request. */
 export class Pace {
@@ -52,8 +52,9 @@ export async function addProducts(
   const { a, b, length, c, lower = false } = operands
   const [rowsA, rowsB] = [a.length / length, b.length / length]
   for (let start = 0; start < rowsA; ) {
-    const columns = lower ? start + 2 : rowsB
-    const stop = Math.min(rowsA, start + 2 * Math.max(1, Math.floor(stride / (2 * columns * length))))
+    // Of a triangle, rows start..stop-1 take (stop² - start²) / 2 products.
+    const reach = lower ? Math.sqrt(start * start + (2 * stride) / length) : start + stride / (rowsB * length)
+    const stop = Math.min(rowsA, start + 2 * Math.max(1, Math.floor((reach - start) / 2)))
     addRows(a, b, length, c, rowsB, start, stop, lower)
     await pace.turn((stop - start) * (lower ? (start + stop) / 2 : rowsB) * length)
     start = stop
@@ -258,9 +259,9 @@ export async function leadingEigen(
 ): Promise<{ values: Float64Array; vectors: Float64Array }> {
   const n = Math.min(padded(d), padded(rank + 8))
   const random = new HostRandom(1)
-  let basis = Float64Array.from({ length: n * d }, () => random.normal())
+  let basis: Float64Array = Float64Array.from({ length: n * d }, () => random.normal())
   orthonormalize(basis, d)
-  let before = new Float64Array(rank)
+  let before: Float64Array = new Float64Array(rank)
   for (let round = 0; ; round++) {
     const image = await apply(basis)
     const inner = new Float64Array(n * n)

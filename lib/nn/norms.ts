@@ -71,16 +71,16 @@ function batchNorm(x: Tensor, scope: Scope): Tensor {
     scope.pass.statistics.set(scope.join('running_mean'), batch.mean)
     scope.pass.statistics.set(scope.join('running_var'), ops.mul(batch.variance, n / Math.max(1, n - 1)))
   }
-  return affine(ops.normalize(x, axes, EPSILON), scope)
+  return affine(ops.normalize(x, axes, { eps: EPSILON }), scope)
 }
 
 function groupNorm(x: Tensor, scope: Scope, groups: number): Tensor {
   const c = channelsOf(x, scope)
   const spatial = x.shape.map((_, i) => i).slice(2)
   // One group, or one a channel, needs no reshape, so blocked memory layouts survive.
-  if (groups === 1) return affine(ops.normalize(x, [1, ...spatial], EPSILON), scope)
-  if (groups === c) return affine(ops.normalize(x, spatial, EPSILON), scope)
+  if (groups === 1) return affine(ops.normalize(x, [1, ...spatial], { eps: EPSILON }), scope)
+  if (groups === c) return affine(ops.normalize(x, spatial, { eps: EPSILON }), scope)
   const grouped = ops.reshape(x, [x.shape[0] as number, groups, c / groups, ...x.shape.slice(2)])
   const axes = grouped.shape.map((_, i) => i).slice(2)
-  return affine(ops.reshape(ops.normalize(grouped, axes, EPSILON), x.shape), scope)
+  return affine(ops.reshape(ops.normalize(grouped, axes, { eps: EPSILON }), x.shape), scope)
 }

@@ -61,7 +61,7 @@ export async function drawSamples(source: SampleSource, options: SampleOptions):
       done += rows
       onProgress?.(done, count)
     }
-    chain.stages.forEach((s) => s.plan.dispose())
+    for (const s of chain.stages) s.plan.dispose()
     return hostTensor(out, [count, ...shape])
   } finally {
     state.dispose()

@@ -71,6 +71,11 @@ const RATE_SCALE = 'schedule/scale'
 const TRAIN_KEY = 'rng/train'
 const CHAIN_KEY = 'rng/chain'
 
+/** Frees the stages' plans. */
+export function disposeStages(stages: readonly Stage[]): void {
+  for (const s of stages) s.plan.dispose()
+}
+
 /** Builds and owns the state and the step program of one run. Made by a trainer's `fit`; not reused. */
 export class Engine {
   readonly state: State
@@ -162,7 +167,7 @@ export class Engine {
     const metrics = ['loss', ...Object.keys((objective as Objective).metrics), 'gradientNorm', 'learningRate']
     code.push({ do: 'record', tensors: metrics.map((m) => this.state.get(`metric/${m}`)) })
     const program = makeProgram(code)
-    return { program, metrics, stages, dispose: () => stages.forEach((s) => s.plan.dispose()) }
+    return { program, metrics, stages, dispose: () => disposeStages(stages) }
   }
 
   private recordGradient(r: Recorder): Objective {

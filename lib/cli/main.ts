@@ -1,0 +1,72 @@
+#!/usr/bin/env node
+/** The command `langevin`: picks the command, turns errors into one line and an exit code (1 failure, 2 usage, 130 cancelled). */
+import { LangevinError, suggestion } from '../graph/errors.ts'
+import { packageVersion } from '../runtime/version.ts'
+import { type CommandSpec, helpText, runCommand, UsageError } from './command.ts'
+import { evaluateCommand, exportCommand, infoCommand, sampleCommand } from './run-commands.ts'
+import { trainCommand } from './train.ts'
+
+const commands: readonly CommandSpec[] = [trainCommand, sampleCommand, evaluateCommand, exportCommand, infoCommand]
+
+function overview(): string {
+  return [
+    'langevin: trains, samples, evaluates and exports energy-based models',
+    '',
+    'usage: langevin COMMAND [options]      langevin COMMAND --help',
+    '',
+    ...commands.map((c) => `  ${[c.name, ...c.positionals].join(' ').padEnd(20)} ${c.summary}`),
+    '',
+  ].join('\n')
+}
+
+/** Runs one command line; resolves to the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args
+  const controller = new AbortController()
+  const interrupt = (): void => {
+    if (controller.signal.aborted) process.exit(130)
+    process.stderr.write('\nstopping at the next step; press Ctrl-C again to quit at once\n')
+    controller.abort(new LangevinError('E_CANCELLED', 'cancelled by Ctrl-C'))
+  }
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  try {
+    if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+      const topic = commands.find((c) => c.name === rest[0])
+      process.stdout.write(topic === undefined ? overview() : helpText(topic))
+      return name === undefined ? 2 : 0
+    }
+    if (name === '--version' || name === '-v') {
+      process.stdout.write(`${packageVersion()}\n`)
+      return 0
+    }
+    const command = commands.find((c) => c.name === name)
+    if (command === undefined) {
+      throw new UsageError(
+        `unknown command '${name}'.${suggestion(
+          name,
+          commands.map((c) => c.name),
+        )}`,
+      )
+    }
+    await runCommand(command, rest, controller.signal)
+    return 0
+  } catch (error) {
+    return report(error, args.includes('--json'))
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+  }
+}
+
+function report(error: unknown, json: boolean): number {
+  const e = error instanceof Error ? error : new Error(String(error))
+  const code = e instanceof LangevinError ? e.code : e.name
+  if (json) process.stdout.write(`${JSON.stringify({ event: 'error', code, message: e.message })}\n`)
+  process.stderr.write(`error: ${e.message}\n`)
+  if (process.env.LANGEVIN_DEBUG) process.stderr.write(`${e.stack}\n`)
+  if (code === 'E_CANCELLED') return 130
+  return e instanceof UsageError ? 2 : 1
+}
+
+process.exitCode = await main(process.argv.slice(2))

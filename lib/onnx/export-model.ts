@@ -1,0 +1,134 @@
+/** Exports a model's logits, energy and score as one ONNX file and checks it in ONNX Runtime before leaving it there. */
+import { rename, rm } from 'node:fs/promises'
+import { LangevinError } from '../graph/errors.ts'
+import { hostTensor } from '../graph/host-tensor.ts'
+import { sizeOf } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { Model, ModelOutput } from '../nn/model.ts'
+import { Variables } from '../nn/variables.ts'
+import { input } from '../ops/index.ts'
+import { HostRandom } from '../runtime/host-random.ts'
+import { packageVersion } from '../runtime/version.ts'
+import { buildOnnx, type Trace } from './exporter.ts'
+import { saveOnnx } from './save.ts'
+import { type Verification, verifyOnnx } from './verify.ts'
+
+export interface ExportModelOptions {
+  /** Any of logits, energy, score; default all that the model has. */
+  readonly outputs?: readonly ModelOutput[]
+  /** 17 (default) to 21. */
+  readonly opset?: number
+  /** More entries of metadata_props (class names, sampler settings, metrics). */
+  readonly metadata?: Readonly<Record<string, string>>
+  /** Runs the file in ONNX Runtime against this model at batches 1 and 7 and refuses to leave one that disagrees; default true. */
+  readonly verify?: boolean
+  readonly externalData?: boolean
+}
+
+export interface ExportedModel {
+  readonly path: string
+  readonly bytes: number
+  readonly outputs: readonly ModelOutput[]
+  readonly opset: number
+  readonly verification: Verification | undefined
+}
+
+const known: readonly ModelOutput[] = ['logits', 'energy', 'score']
+
+/**
+ * Writes `model` to `path` as ONNX: input `x` float32 [batch, ...shape] in [-1, 1]; outputs `logits` [batch, classes], `energy` [batch] = -logsumexp(logits)
+ * (or the network's own energy), `score` [batch, ...shape] = ∇x log p(x). Norms are in evaluation mode; weights keep PyTorch's names.
+ * Tolerances of the check: 1e-4 of the largest magnitude, 1e-3 for the score.
+ * @throws LangevinError E_ONNX when an op has no ONNX form or ONNX Runtime disagrees, E_IO when the file cannot be written.
+ */
+export async function exportOnnx(model: Model, path: string, options: ExportModelOptions = {}): Promise<ExportedModel> {
+  const outputs = options.outputs ?? known.filter((o) => o !== 'logits' || model.network.classes > 0)
+  const wrong = outputs.find((o) => !known.includes(o))
+  if (wrong !== undefined || outputs.length === 0 || new Set(outputs).size !== outputs.length) {
+    throw new RangeError(
+      `exportOnnx: outputs must be distinct names among ${known.join(', ')}; got [${outputs.join(', ')}]`,
+    )
+  }
+  const opset = options.opset ?? 17
+  const metadata = {
+    'langevin.version': packageVersion(),
+    'langevin.network': JSON.stringify(model.network.config),
+    ...options.metadata,
+  }
+  const message = buildOnnx({
+    build: (batch) => traceModel(model, outputs, batch),
+    opset,
+    metadata,
+    modelName: model.network.config.kind,
+  })
+  const save = options.externalData === undefined ? {} : { externalData: options.externalData }
+  if (options.verify === false) {
+    const saved = await saveOnnx(path, message, save)
+    return { path: saved.path, bytes: saved.bytes, outputs, opset, verification: undefined }
+  }
+  const candidate = `${path}.unverified`
+  const saved = await saveOnnx(candidate, message, save)
+  try {
+    const verification = await verifyModel(candidate, model, outputs)
+    if (!verification.ok) throw disagreement(path, verification)
+    if (saved.dataPath === undefined) {
+      await rename(candidate, path)
+      return { path, bytes: saved.bytes, outputs, opset, verification }
+    }
+    // External data is named after the model file, so the checked model is written again under its own name.
+    const final = await saveOnnx(path, message, save)
+    return { path: final.path, bytes: final.bytes, outputs, opset, verification }
+  } finally {
+    await rm(candidate, { force: true })
+    if (saved.dataPath !== undefined) await rm(saved.dataPath, { force: true })
+  }
+}
+
+function traceModel(model: Model, outputs: readonly ModelOutput[], batch: number): Trace {
+  const x = input('x', [batch, ...model.network.shape], 'float32')
+  const parameters = new Map<Tensor, { name: string; data: ReturnType<Model['value']> }>()
+  const variables = new Variables((v) => {
+    const t = input(v.name, v.shape, 'float32')
+    parameters.set(t, { name: v.name, data: model.value(v.name) })
+    return t
+  })
+  return {
+    inputs: [{ name: 'x', tensor: x }],
+    outputs: outputs.map((name) => ({ name, tensor: model.graph(name, x, variables) })),
+    parameters,
+  }
+}
+
+/** Compares a file with the model on uniform inputs. */
+export function verifyModel(
+  path: string,
+  model: Model,
+  outputs: readonly ModelOutput[],
+  batches: readonly number[] = [1, 7],
+): Promise<Verification> {
+  const shape = model.network.shape
+  return verifyOnnx(path, {
+    batches,
+    feeds: (batch) => {
+      const random = new HostRandom(batch)
+      const data = Float32Array.from({ length: batch * sizeOf(shape) }, () => 2 * random.uniform() - 1)
+      return new Map([['x', hostTensor(data, [batch, ...shape])]])
+    },
+    expected: async (feeds) => {
+      const x = feeds.get('x')
+      if (x === undefined) throw new LangevinError('E_INTERNAL', 'internal: no x among the feeds')
+      const entries = await Promise.all(outputs.map(async (o) => [o, await model.evaluate(o, x)] as const))
+      return new Map(entries)
+    },
+  })
+}
+
+function disagreement(path: string, verification: Verification): LangevinError {
+  const worst = verification.outputs
+    .filter((o) => !o.ok)
+    .map((o) => `${o.name} (batch ${o.batch}): ${o.maxRel.toExponential(2)} > ${o.tolerance}`)
+  return new LangevinError(
+    'E_ONNX',
+    `ONNX Runtime disagrees with the model, so '${path}' was not written: ${worst.join('; ')}. This is a bug in langevin; please report it.`,
+  )
+}

@@ -1,0 +1,124 @@
+/** What a finished run leaves beside its checkpoint: evaluation.json, samples.png, report.html; and the evaluation with the run's own chain. */
+import { readFile } from 'node:fs/promises'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import type { Dataset } from '../data/dataset.ts'
+import { type OodName, oodNames, oodSet } from '../data/ood.ts'
+import { type Evaluation, type EvaluationOptions, evaluateModel } from '../evaluation/evaluate.ts'
+import { onnxFeatures } from '../evaluation/features.ts'
+import { parseMetrics } from '../evaluation/metrics-row.ts'
+import { savePng } from '../evaluation/png.ts'
+import { renderReport } from '../evaluation/report.ts'
+import { LangevinError, suggestion } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import type { Model } from '../nn/model.ts'
+import { addonInfo } from '../runtime/addon.ts'
+import { writeFileAtomically } from '../runtime/files.ts'
+import { packageVersion } from '../runtime/version.ts'
+import { CONFIG_FILE, METRICS_FILE } from './fit.ts'
+import type { SampleOptions } from './sampling.ts'
+
+/** A trainer after `fit`, or an opened run. */
+export interface Trained {
+  readonly model: Model
+  sample(options?: SampleOptions): Promise<HostTensor>
+}
+
+export interface EvaluateRunOptions {
+  /** Out-of-distribution sets: names of made ones, or data sets of the same shape. Default uniform, inverted, shuffled. */
+  readonly ood?: readonly (OodName | Dataset)[]
+  /** Samples for the Frechet distance and the energy histogram; 0 for none. Default 500 for images. */
+  readonly samples?: number
+  /** An ONNX feature network for the Frechet distance in feature space. */
+  readonly features?: string
+  readonly batch?: number
+  readonly seed?: number
+  readonly signal?: AbortSignal
+  readonly onProgress?: EvaluationOptions['onProgress']
+}
+
+/** Accuracy, calibration, out-of-distribution detection, energies, and the Frechet distance of samples from the training's own chain. */
+export async function evaluate(trained: Trained, test: Dataset, options: EvaluateRunOptions = {}): Promise<Evaluation> {
+  const { model } = trained
+  const { ood = ['uniform', 'inverted', 'shuffled'], seed = 0, features, signal, onProgress, batch } = options
+  const count = options.samples ?? (test.shape.length === 3 ? 500 : 0)
+  const x = test.normalized()
+  const samples = count > 0 ? await trained.sample({ count, seed, ...(signal ? { signal } : {}) }) : undefined
+  return evaluateModel(evaluated(model, signal), {
+    test: { x, ...(test.labels !== undefined && model.network.classes > 0 ? { labels: test.labels } : {}) },
+    ood: new Map(ood.map((set) => foreign(set, test, seed))),
+    ...(samples ? { samples } : {}),
+    ...(features ? { features: (v: HostTensor) => onnxFeatures(features, v) } : {}),
+    ...(batch ? { batch } : {}),
+    ...(signal ? { signal } : {}),
+    ...(onProgress ? { onProgress } : {}),
+  })
+}
+
+function evaluated(model: Model, signal: AbortSignal | undefined) {
+  const options = signal ? { signal } : {}
+  const classifier = model.network.classes > 0
+  return {
+    shape: model.network.shape,
+    ...(classifier ? { classes: model.network.classes, logits: (x: HostTensor) => model.logits(x, options) } : {}),
+    energy: (x: HostTensor) => model.energy(x, options),
+    score: (x: HostTensor) => model.score(x, options),
+  }
+}
+
+function foreign(set: OodName | Dataset, test: Dataset, seed: number): [string, HostTensor] {
+  if (typeof set !== 'string') return [set.name, set.normalized()]
+  if (!oodNames.includes(set))
+    throw new LangevinError('E_CONFIG', `out-of-distribution set '${set}' is not known.${suggestion(set, oodNames)}`)
+  return [set, oodSet(set, test, { seed: seed + 1 })]
+}
+
+/** Files of a run folder written here. */
+export const EVALUATION_FILE = 'evaluation.json'
+export const SAMPLES_FILE = 'samples.png'
+export const REPORT_FILE = 'report.html'
+
+/** Writes evaluation.json. */
+export function writeEvaluation(out: string, evaluation: Evaluation): Promise<void> {
+  return writeFileAtomically(join(out, EVALUATION_FILE), `${JSON.stringify(evaluation, null, 2)}\n`)
+}
+
+/** Writes samples.png, a grid. */
+export function writeSamples(out: string, samples: HostTensor): Promise<void> {
+  return savePng(join(out, SAMPLES_FILE), samples)
+}
+
+/** Writes report.html from what the folder holds. */
+export async function writeReport(
+  out: string,
+  title: string,
+  environment: Record<string, unknown> = {},
+): Promise<void> {
+  const text = (name: string) => readFile(join(out, name), 'utf8').catch(() => undefined)
+  const [config, metrics, evaluation] = await Promise.all([CONFIG_FILE, METRICS_FILE, EVALUATION_FILE].map(text))
+  const { rows, events } = parseMetrics(metrics ?? '')
+  const samplesPng = await readFile(join(out, SAMPLES_FILE)).catch(() => undefined)
+  const page = renderReport({
+    title,
+    metrics: rows,
+    events,
+    environment: { ...describeMachine(), ...environment },
+    ...(config === undefined ? {} : { config: JSON.parse(config) as unknown }),
+    ...(evaluation === undefined ? {} : { evaluation: JSON.parse(evaluation) as Evaluation }),
+    ...(samplesPng === undefined ? {} : { samplesPng }),
+  })
+  await writeFileAtomically(join(out, REPORT_FILE), page)
+}
+
+/** What a figure depends on: package, Node, processor, threads. */
+export function describeMachine(): Record<string, string | number> {
+  const info = addonInfo()
+  return {
+    langevin: packageVersion(),
+    node: process.version,
+    processor: cpus()[0]?.model ?? 'unknown',
+    threads: info.threads,
+    isa: info.isa,
+    oneDnn: info.oneDnn,
+  }
+}

@@ -5,7 +5,7 @@
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
-import { HostRandom } from './random.ts'
+import { HostRandom } from '../runtime/host-random.ts'
 
 /** Lowest and highest raw value: they become -1 and 1. */
 export type Range = readonly [low: number, high: number]

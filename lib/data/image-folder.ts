@@ -2,7 +2,8 @@
  * A folder of PNG files as a data set: one subfolder a class.
  * Decoding is fast-png's; here stands what becomes of depths, palettes and transparency, and the order of rows.
  */
-import { readdir } from 'node:fs/promises'
+import type { Dirent } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { convertIndexedToRgb, type DecodedPng, decode } from 'fast-png'
 import { hostTensor } from '../graph/host-tensor.ts'
@@ -90,12 +91,21 @@ async function list(folder: string): Promise<{ images: string[]; folders: string
   for (const entry of entries) {
     const extension = extname(entry.name).toLowerCase()
     if (entry.name.startsWith('.')) continue
-    if (entry.isDirectory()) folders.push(entry.name)
+    if (await isFolder(folder, entry)) folders.push(entry.name)
     else if (extension === '.png') images.push(entry.name)
     else if (otherImages.has(extension))
       throw dataError(join(folder, entry.name), 'only PNG is read: convert the images to PNG')
   }
   return { images: images.sort(), folders: folders.sort() }
+}
+
+/** Links count as what they point to. */
+async function isFolder(folder: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
+  const target = await stat(join(folder, entry.name)).catch((cause) => {
+    throw ioError('follow the link', join(folder, entry.name), cause)
+  })
+  return target.isDirectory()
 }
 
 /** One image of interleaved 8-bit pixels, grey or RGB. */

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LangevinError } from '../graph/errors.ts'
-import { HostRandom } from './random.ts'
+import { HostRandom } from '../runtime/host-random.ts'
 
 /** Multiply-adds done in one go; at about 1 ns each the event loop waits some 10 ms. */
 const stride = 1e7

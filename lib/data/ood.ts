@@ -6,7 +6,7 @@ import { suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sizeOf } from '../graph/shape.ts'
 import type { Dataset } from './dataset.ts'
-import { HostRandom } from './random.ts'
+import { HostRandom } from '../runtime/host-random.ts'
 
 /** Anything that knows the shape of one example. */
 export interface Like {

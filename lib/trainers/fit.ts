@@ -205,7 +205,7 @@ class FitRun {
       throw new LangevinError(
         'E_DIVERGED',
         `training diverged at step ${at}: ${what}, after ${this.recoveries} of ${tries} recoveries.${kept} Lower the learning rate, raise the input noise, or clamp the sampler's gradient.`,
-        { step: at, lastGoodStep: back.step, ...guard },
+        { ...guard, step: at, lastGoodStep: back.step },
       )
     }
     this.recoveries++

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { concatDatasets, Dataset } from '../../lib/data/dataset.ts'
-import { HostRandom } from '../../lib/data/random.ts'
+import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { errorOf } from './helpers.ts'
 

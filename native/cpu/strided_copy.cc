@@ -6,6 +6,10 @@
 #include <cstring>
 #include <vector>
 
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
+
 namespace langevin {
 
 namespace {
@@ -42,6 +46,24 @@ inline void transpose_tile(const T* from, T* to, int64_t rows, int64_t columns, 
     for (int64_t c = 0; c < columns; ++c) out[c] = in[c * from_stride];
   }
 }
+
+#ifdef __SSE2__
+// Four-byte elements: 4 x 4 blocks in registers.
+inline void transpose_tile(const uint32_t* from, uint32_t* to, int64_t rows, int64_t columns, int64_t from_stride, int64_t to_stride) {
+  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  for (int64_t r = 0; r < whole_rows; r += 4) {
+    for (int64_t c = 0; c < whole_columns; c += 4) {
+      const auto load = [&](int64_t i) { return _mm_loadu_ps(reinterpret_cast<const float*>(from + r + (c + i) * from_stride)); };
+      const auto store = [&](int64_t i, __m128 v) { _mm_storeu_ps(reinterpret_cast<float*>(to + (r + i) * to_stride + c), v); };
+      __m128 a0 = load(0), a1 = load(1), a2 = load(2), a3 = load(3);
+      _MM_TRANSPOSE4_PS(a0, a1, a2, a3);
+      store(0, a0), store(1, a1), store(2, a2), store(3, a3);
+    }
+  }
+  transpose_tile<uint32_t>(from + whole_columns * from_stride, to + whole_columns, rows, columns - whole_columns, from_stride, to_stride);
+  transpose_tile<uint32_t>(from + whole_rows, to + whole_rows * to_stride, rows - whole_rows, whole_columns, from_stride, to_stride);
+}
+#endif
 
 }  // namespace
 

@@ -43,12 +43,22 @@ const stopGradient: Rule = (_b, c) => c.inputs[0]
 
 const matmul: Rule = (b, c) => {
   const [x, y] = c.inputs as [Tensor, Tensor]
+  const inner = x.shape[x.rank - (c.attrs.transposeA === true ? 2 : 1)]
+  if (inner === 1) return outerProduct(b, c, x, y)
   const swapX = swapsLastTwo(x)
   const swapY = swapsLastTwo(y)
   if (!swapX && !swapY) return undefined
   const inputs = [swapX ? (x.inputs[0] as Tensor) : x, swapY ? (y.inputs[0] as Tensor) : y]
   const { transposeA = false, transposeB = false } = c.attrs
   return b.make('matmul', inputs, { ...c.attrs, transposeA: transposeA !== swapX, transposeB: transposeB !== swapY })
+}
+
+/** A product over an inner dimension of 1 is elementwise: column times row. */
+function outerProduct(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor {
+  const [m, n] = c.type.shape.slice(-2) as [number, number]
+  const column = b.reshape(x, [...x.shape.slice(0, -2), m, 1])
+  const row = b.reshape(y, [...y.shape.slice(0, -2), 1, n])
+  return b.broadcast(b.make('mul', [column, row], {}), c.type.shape)
 }
 
 function swapsLastTwo(t: Tensor): boolean {
@@ -82,7 +92,8 @@ function reduce(name: 'sum' | 'max' | 'min'): Rule {
     if (axes.every((a) => x.shape[a] === 1)) return b.reshape(x, c.type.shape)
     if (x.op.name === name) return twice(b, name, c, axes, x)
     if (x.op.name === 'reshape') return beforeReshape(b, name, c, axes, x)
-    return x.op.name === 'broadcast' ? ofBroadcast(b, name, c, axes, x) : undefined
+    if (x.op.name === 'broadcast') return ofBroadcast(b, name, c, axes, x)
+    return name === 'sum' ? withoutFactors(b, c, axes, x) : undefined
   }
 }
 
@@ -138,6 +149,53 @@ function ofBroadcast(b: GraphBuilder, name: string, c: Candidate, axes: readonly
   const reduced = b.reshape(b.make(name, [values], { axes, keepDims: false }), reducedShape(once, axes, false))
   const scaled = name === 'sum' ? b.make('mul', [reduced, b.scalar(count, 'float32')], {}) : reduced
   return b.reshape(scaled, c.type.shape)
+}
+
+/** Longest product that is taken apart. */
+const mostFactors = 8
+
+/**
+ * Factors that do not vary along the summed axes leave the sum: Σ a·b·c = b·Σ a·c. Fewer operations at full size, and sums that differ
+ * only in such factors become one (in batch norm's backward pass those with and without the scale).
+ */
+function withoutFactors(b: GraphBuilder, c: Candidate, axes: readonly number[], x: Tensor): Tensor | undefined {
+  if (x.dtype !== 'float32') return undefined
+  const factors = factorsOf(b, x).map((f) => ({ f, shape: paddedShape(f, x.rank) }))
+  const constant = factors.filter(({ shape }) => axes.every((a) => shape[a] === 1))
+  const varying = factors.filter(({ shape }) => axes.some((a) => shape[a] !== 1))
+  if (constant.length === 0 || varying.length === 0) return undefined
+  const product = productOf(
+    b,
+    varying.map(({ f }) => f),
+  )
+  const summed = b.make('sum', [b.reshape(product, paddedShape(product, x.rank))], { axes, keepDims: true })
+  const outside = productOf(
+    b,
+    constant.map(({ f, shape }) => b.reshape(f, shape)),
+  )
+  return b.reshape(b.make('mul', [summed, outside], {}), c.type.shape)
+}
+
+function factorsOf(b: GraphBuilder, x: Tensor): Tensor[] {
+  const factors = [x]
+  for (let i = 0; i < factors.length && factors.length < mostFactors; ) {
+    const f = factors[i] as Tensor
+    if (f.op.name === 'mul') factors.splice(i, 1, ...f.inputs)
+    else if (f.op.name === 'neg') factors.splice(i, 1, f.inputs[0] as Tensor, b.scalar(-1, 'float32'))
+    else if (f.op.name === 'broadcast') factors.splice(i, 1, f.inputs[0] as Tensor)
+    else i++
+  }
+  return factors
+}
+
+function paddedShape(t: Tensor, rank: number): Shape {
+  return [...new Array<number>(rank - t.rank).fill(1), ...t.shape]
+}
+
+/** In order of age, so that equal products become equal nodes. */
+function productOf(b: GraphBuilder, factors: readonly Tensor[]): Tensor {
+  const [first, ...rest] = [...factors].sort((p, q) => p.id - q.id) as [Tensor, ...Tensor[]]
+  return rest.reduce((p, f) => b.make('mul', [p, f], {}), first)
 }
 
 export const shapeRules: { readonly [op: string]: Rule } = {

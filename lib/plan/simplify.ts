@@ -29,7 +29,24 @@ export function simplify(
   const rule = algebra[d.name] ?? shapeRules[d.name]
   const simple = rule?.(b, candidate)
   if (simple !== undefined) return simple
-  return d.kind === 'elementwise' && d.name !== 'broadcast' ? withoutBroadcasts(b, d.name, candidate) : undefined
+  if (d.kind !== 'elementwise' || d.name === 'broadcast') return undefined
+  return withoutBroadcasts(b, d.name, candidate) ?? beforeReshapes(b, d.name, candidate)
+}
+
+/**
+ * An op over reshaped results of elementwise ops runs in their shape: it then shares their loop. (Not over reshaped results of kernels,
+ * whose readers are as likely to be in the new shape.)
+ */
+function beforeReshapes(b: GraphBuilder, name: string, c: Candidate): Tensor | undefined {
+  const wide = c.inputs.filter((t) => t.size !== 1)
+  const bases = wide.map((t) => (t.op.name === 'reshape' ? (t.inputs[0] as Tensor) : undefined))
+  const first = bases[0]
+  if (first === undefined || first.size !== sizeOf(c.type.shape)) return undefined
+  const alike = (t: Tensor | undefined) =>
+    t !== undefined && sameShape(t.shape, first.shape) && b.definition(t.op.name).kind === 'elementwise'
+  if (!bases.every(alike)) return undefined
+  const inputs = c.inputs.map((t) => (t.size === 1 ? b.reshape(t, []) : (t.inputs[0] as Tensor)))
+  return b.reshape(b.make(name, inputs, c.attrs), c.type.shape)
 }
 
 /** Operands broadcast by themselves; where all of them do, the op runs on the small shape and the result is broadcast. */

@@ -164,7 +164,7 @@ template <class Fn, class TA, class TR>
 void unary(const void* a_, const void*, const void*, void* out_, size_t n) {
   const hn::ScalableTag<TA> d;
   const hn::ScalableTag<TR> dr;
-  const TA* HWY_RESTRICT a = static_cast<const TA*>(a_);
+  const TA* a = static_cast<const TA*>(a_);
   TR* out = static_cast<TR*>(out_);
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
@@ -177,27 +177,38 @@ void unary(const void* a_, const void*, const void*, void* out_, size_t n) {
   for (size_t j = i; j < n; ++j) out[j] = tr[j - i];
 }
 
-template <class Fn, class TA, class TR>
+// The last n - i elements, padded.
+template <bool kOne, class D, class T>
+HWY_INLINE hn::Vec<D> operand_rest(D d, const T* x, size_t i, size_t n) {
+  if (kOne) return hn::Set(d, x[0]);
+  HWY_ALIGN T rest[hn::MaxLanes(d)] = {};
+  for (size_t j = i; j < n; ++j) rest[j - i] = x[j];
+  return hn::Load(d, rest);
+}
+
+template <class Fn, class TA, class TR, int kVariant>
 void binary(const void* a_, const void* b_, const void*, void* out_, size_t n) {
+  constexpr bool kOneA = (kVariant & 1) != 0, kOneB = (kVariant & 2) != 0;
   const hn::ScalableTag<TA> d;
   const hn::ScalableTag<TR> dr;
   const TA* a = static_cast<const TA*>(a_);
   const TA* b = static_cast<const TA*>(b_);
   TR* out = static_cast<TR*>(out_);
   const size_t lanes = hn::Lanes(d);
+  const hn::Vec<decltype(d)> va = hn::Set(d, kOneA ? a[0] : TA(0)), vb = hn::Set(d, kOneB ? b[0] : TA(0));
   size_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(Fn::apply(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), dr, out + i);
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(Fn::apply(d, kOneA ? va : hn::LoadU(d, a + i), kOneB ? vb : hn::LoadU(d, b + i)), dr, out + i);
+  }
   if (i == n) return;
-  HWY_ALIGN TA ta[hn::MaxLanes(d)] = {};
-  HWY_ALIGN TA tb[hn::MaxLanes(d)] = {};
-  HWY_ALIGN TR tr[hn::MaxLanes(d)];
-  for (size_t j = i; j < n; ++j) ta[j - i] = a[j], tb[j - i] = b[j];
-  hn::Store(Fn::apply(d, hn::Load(d, ta), hn::Load(d, tb)), dr, tr);
-  for (size_t j = i; j < n; ++j) out[j] = tr[j - i];
+  HWY_ALIGN TR rest[hn::MaxLanes(d)];
+  hn::Store(Fn::apply(d, operand_rest<kOneA>(d, a, i, n), operand_rest<kOneB>(d, b, i, n)), dr, rest);
+  for (size_t j = i; j < n; ++j) out[j] = rest[j - i];
 }
 
-template <class Fn, class TA, class T>
+template <class Fn, class TA, class T, int kVariant>
 void ternary(const void* a_, const void* b_, const void* c_, void* out_, size_t n) {
+  constexpr bool kOneB = (kVariant & 2) != 0, kOneC = (kVariant & 4) != 0;
   const hn::ScalableTag<TA> da;
   const hn::ScalableTag<T> d;
   const TA* a = static_cast<const TA*>(a_);
@@ -205,15 +216,15 @@ void ternary(const void* a_, const void* b_, const void* c_, void* out_, size_t 
   const T* c = static_cast<const T*>(c_);
   T* out = static_cast<T*>(out_);
   const size_t lanes = hn::Lanes(d);
+  const hn::Vec<decltype(d)> vb = hn::Set(d, kOneB ? b[0] : T(0)), vc = hn::Set(d, kOneC ? c[0] : T(0));
   size_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(Fn::apply(d, hn::LoadU(da, a + i), hn::LoadU(d, b + i), hn::LoadU(d, c + i)), d, out + i);
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(Fn::apply(d, hn::LoadU(da, a + i), kOneB ? vb : hn::LoadU(d, b + i), kOneC ? vc : hn::LoadU(d, c + i)), d, out + i);
+  }
   if (i == n) return;
-  HWY_ALIGN TA ta[hn::MaxLanes(da)] = {};
-  HWY_ALIGN T tb[hn::MaxLanes(d)] = {};
-  HWY_ALIGN T tc[hn::MaxLanes(d)] = {};
-  for (size_t j = i; j < n; ++j) ta[j - i] = a[j], tb[j - i] = b[j], tc[j - i] = c[j];
-  hn::Store(Fn::apply(d, hn::Load(da, ta), hn::Load(d, tb), hn::Load(d, tc)), d, tb);
-  for (size_t j = i; j < n; ++j) out[j] = tb[j - i];
+  HWY_ALIGN T rest[hn::MaxLanes(d)];
+  hn::Store(Fn::apply(d, operand_rest<false>(da, a, i, n), operand_rest<kOneB>(d, b, i, n), operand_rest<kOneC>(d, c, i, n)), d, rest);
+  for (size_t j = i; j < n; ++j) out[j] = rest[j - i];
 }
 
 // Lane by lane: integer division and powers, which no vector unit has.
@@ -229,48 +240,82 @@ void store_bytes(const void* a, const void*, const void*, void* out, size_t n) {
   for (size_t i = 0; i < n; ++i) static_cast<uint8_t*>(out)[i] = static_cast<uint8_t>(static_cast<const int32_t*>(a)[i]);
 }
 
+void fill(const void* a, const void*, const void*, void* out_, size_t n) {
+  const I32 d;
+  const int32_t value = *static_cast<const int32_t*>(a);
+  int32_t* out = static_cast<int32_t*>(out_);
+  const VI v = hn::Set(d, value);
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(v, d, out + i);
+  for (; i < n; ++i) out[i] = value;
+}
+
+using Variants = LoopFunction[kVariants];
+
+template <class Fn, class TA, class TR>
+void set_binary(Variants& v) {
+  v[0] = binary<Fn, TA, TR, 0>;
+  v[1] = binary<Fn, TA, TR, 1>;
+  v[2] = binary<Fn, TA, TR, 2>;
+}
+template <class Fn, class T>
+void set_select(Variants& v) {
+  v[0] = ternary<Fn, int32_t, T, 0>;
+  v[2] = ternary<Fn, int32_t, T, 2>;
+  v[4] = ternary<Fn, int32_t, T, 4>;
+}
+template <class T>
+void set_clamp(Variants& v) {
+  v[0] = ternary<clamp_fn, T, T, 0>;
+  v[6] = ternary<clamp_fn, T, T, 6>;
+}
+
 LoopTable make_table() {
   LoopTable t{};
   constexpr int kF = static_cast<int>(RegisterType::F32), kI = static_cast<int>(RegisterType::I32), kB = static_cast<int>(RegisterType::Bool);
   const auto row = [&t](LoopOp op) { return t.functions[static_cast<int>(op)]; };
-#define LANGEVIN_F(name) row(LoopOp::name##_op)[kF] = unary<name##_fn, float, float>;
-#define LANGEVIN_I(name) row(LoopOp::name##_op)[kI] = unary<name##_int_fn, int32_t, int32_t>;
+#define LANGEVIN_F(name) row(LoopOp::name##_op)[kF][0] = unary<name##_fn, float, float>;
+#define LANGEVIN_I(name) row(LoopOp::name##_op)[kI][0] = unary<name##_int_fn, int32_t, int32_t>;
   LANGEVIN_F(neg) LANGEVIN_F(abs) LANGEVIN_F(sign) LANGEVIN_F(square) LANGEVIN_F(exp) LANGEVIN_F(expm1) LANGEVIN_F(log) LANGEVIN_F(log1p)
   LANGEVIN_F(sqrt) LANGEVIN_F(rsqrt) LANGEVIN_F(reciprocal) LANGEVIN_F(sin) LANGEVIN_F(cos) LANGEVIN_F(tanh) LANGEVIN_F(sigmoid)
   LANGEVIN_F(softplus) LANGEVIN_F(relu) LANGEVIN_F(erf) LANGEVIN_F(floor) LANGEVIN_F(ceil) LANGEVIN_F(round) LANGEVIN_F(cast_float)
   LANGEVIN_I(neg) LANGEVIN_I(abs) LANGEVIN_I(sign) LANGEVIN_I(square) LANGEVIN_I(cast_int) LANGEVIN_I(cast_bool) LANGEVIN_I(cast_byte)
 #undef LANGEVIN_F
 #undef LANGEVIN_I
-  row(LoopOp::is_finite_op)[kF] = unary<is_finite_fn, float, int32_t>;
-  row(LoopOp::logical_not_op)[kB] = unary<logical_not_int_fn, int32_t, int32_t>;
-  row(LoopOp::cast_float_op)[kI] = row(LoopOp::cast_float_op)[kB] = unary<int_to_float_fn, int32_t, float>;
-  row(LoopOp::cast_int_op)[kF] = unary<float_to_int_fn, float, int32_t>;
-  row(LoopOp::cast_byte_op)[kF] = unary<float_to_byte_fn, float, int32_t>;
-  row(LoopOp::cast_bool_op)[kF] = unary<float_to_bool_fn, float, int32_t>;
-  row(LoopOp::cast_int_op)[kB] = row(LoopOp::cast_byte_op)[kB] = row(LoopOp::cast_bool_op)[kB] = unary<cast_int_int_fn, int32_t, int32_t>;
+  row(LoopOp::is_finite_op)[kF][0] = unary<is_finite_fn, float, int32_t>;
+  row(LoopOp::logical_not_op)[kB][0] = unary<logical_not_int_fn, int32_t, int32_t>;
+  row(LoopOp::cast_float_op)[kI][0] = row(LoopOp::cast_float_op)[kB][0] = unary<int_to_float_fn, int32_t, float>;
+  row(LoopOp::cast_int_op)[kF][0] = unary<float_to_int_fn, float, int32_t>;
+  row(LoopOp::cast_byte_op)[kF][0] = unary<float_to_byte_fn, float, int32_t>;
+  row(LoopOp::cast_bool_op)[kF][0] = unary<float_to_bool_fn, float, int32_t>;
+  for (LoopOp op : {LoopOp::cast_int_op, LoopOp::cast_byte_op, LoopOp::cast_bool_op}) row(op)[kB][0] = unary<cast_int_int_fn, int32_t, int32_t>;
 
-#define LANGEVIN_F(name) row(LoopOp::name##_op)[kF] = binary<name##_fn, float, float>;
-#define LANGEVIN_I(name) row(LoopOp::name##_op)[kI] = binary<name##_int_fn, int32_t, int32_t>;
+#define LANGEVIN_F(name) set_binary<name##_fn, float, float>(row(LoopOp::name##_op)[kF]);
+#define LANGEVIN_I(name) set_binary<name##_int_fn, int32_t, int32_t>(row(LoopOp::name##_op)[kI]);
   LANGEVIN_F(add) LANGEVIN_F(sub) LANGEVIN_F(mul) LANGEVIN_F(div) LANGEVIN_F(pow) LANGEVIN_F(maximum) LANGEVIN_F(minimum) LANGEVIN_F(leaky_relu)
   LANGEVIN_I(add) LANGEVIN_I(sub) LANGEVIN_I(mul) LANGEVIN_I(maximum) LANGEVIN_I(minimum)
 #undef LANGEVIN_F
 #undef LANGEVIN_I
-  row(LoopOp::div_op)[kI] = scalar_int<&scalar::div>;
-  row(LoopOp::rem_op)[kI] = scalar_int<&scalar::rem>;
-  row(LoopOp::pow_op)[kI] = scalar_int<&scalar::pow>;
-  row(LoopOp::logical_and_op)[kB] = binary<logical_and_int_fn, int32_t, int32_t>;
-  row(LoopOp::logical_or_op)[kB] = binary<logical_or_int_fn, int32_t, int32_t>;
-#define LANGEVIN_C(name)                                      \
-  row(LoopOp::name##_op)[kF] = binary<name##_fn, float, int32_t>; \
-  row(LoopOp::name##_op)[kI] = row(LoopOp::name##_op)[kB] = binary<name##_fn, int32_t, int32_t>;
+  row(LoopOp::div_op)[kI][0] = scalar_int<&scalar::div>;
+  row(LoopOp::rem_op)[kI][0] = scalar_int<&scalar::rem>;
+  row(LoopOp::pow_op)[kI][0] = scalar_int<&scalar::pow>;
+  set_binary<logical_and_int_fn, int32_t, int32_t>(row(LoopOp::logical_and_op)[kB]);
+  set_binary<logical_or_int_fn, int32_t, int32_t>(row(LoopOp::logical_or_op)[kB]);
+#define LANGEVIN_C(name)                                              \
+  set_binary<name##_fn, float, int32_t>(row(LoopOp::name##_op)[kF]);   \
+  set_binary<name##_fn, int32_t, int32_t>(row(LoopOp::name##_op)[kI]); \
+  set_binary<name##_fn, int32_t, int32_t>(row(LoopOp::name##_op)[kB]);
   LANGEVIN_C(eq) LANGEVIN_C(ne) LANGEVIN_C(lt) LANGEVIN_C(le) LANGEVIN_C(gt) LANGEVIN_C(ge)
 #undef LANGEVIN_C
-  row(LoopOp::select_op)[kF] = ternary<select_fn<F32>, int32_t, float>;
-  row(LoopOp::select_op)[kI] = row(LoopOp::select_op)[kB] = ternary<select_fn<I32>, int32_t, int32_t>;
-  row(LoopOp::clamp_op)[kF] = ternary<clamp_fn, float, float>;
-  row(LoopOp::clamp_op)[kI] = ternary<clamp_fn, int32_t, int32_t>;
+  set_select<select_fn<F32>, float>(row(LoopOp::select_op)[kF]);
+  set_select<select_fn<I32>, int32_t>(row(LoopOp::select_op)[kI]);
+  set_select<select_fn<I32>, int32_t>(row(LoopOp::select_op)[kB]);
+  set_clamp<float>(row(LoopOp::clamp_op)[kF]);
+  set_clamp<int32_t>(row(LoopOp::clamp_op)[kI]);
   t.load_bytes = load_bytes;
   t.store_bytes = store_bytes;
+  t.fill = fill;
   return t;
 }
 

@@ -12,10 +12,14 @@ namespace langevin {
 // out[i] = f(a[i], b[i], c[i]) for i < n; operands beyond the op's count are ignored.
 using LoopFunction = void (*)(const void* a, const void* b, const void* c, void* out, size_t n);
 
+// Operands may be single values: bit i of a variant says that operand i points at one element that holds for all i < n.
+constexpr int kVariants = 8;
+
 struct LoopTable {
-  LoopFunction functions[kLoopFunctions][3];  // [op][operand RegisterType]; null where the op does not take the type
-  LoopFunction load_bytes;                    // a: uint8_t, out: int32_t
-  LoopFunction store_bytes;                   // a: int32_t, out: uint8_t (low byte)
+  LoopFunction functions[kLoopFunctions][3][kVariants];  // [op][operand RegisterType][variant]; null where there is none
+  LoopFunction load_bytes;                               // a: uint8_t, out: int32_t
+  LoopFunction store_bytes;                              // a: int32_t, out: uint8_t (low byte)
+  LoopFunction fill;                                     // a: one element of 4 bytes
 };
 const LoopTable& loop_table();
 

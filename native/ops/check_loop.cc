@@ -307,12 +307,22 @@ int loop_block(const Instruction& in, const LoopProgram& p) {
   return 1;
 }
 
-// Elements are read before they are written within a tile, so a full-shape input of the same type and layout may be overwritten.
+// A computed output may overwrite a full-shape input of the same type and layout: within a tile elements are read before they are
+// written. An output that is itself (a cast of) an input may not: it is copied when others may have been written already.
 bool in_place_loop(const Instruction& in, int input, int output) {
   const LoopProgram p = decode_loop(in);
+  const LoopOutput& o = p.outputs[static_cast<size_t>(output)];
   const TensorDesc& a = in.inputs[static_cast<size_t>(input)];
   const TensorDesc& b = in.outputs[static_cast<size_t>(output)];
-  return p.outputs[static_cast<size_t>(output)].reduce == Reduce::None && a.dtype == b.dtype && a.layout == b.layout && is_full(a, p.shape);
+  if (o.reduce != Reduce::None || a.dtype != b.dtype || a.layout != b.layout || !is_full(a, p.shape)) return false;
+  const int inputs = static_cast<int>(p.inputs.size());
+  int reg = o.reg;
+  while (reg >= inputs) {
+    const LoopEntry& e = p.entries[static_cast<size_t>(reg - inputs)];
+    if (e.op < LoopOp::cast_float_op || e.op > LoopOp::cast_byte_op) return true;
+    reg = e.args[0];
+  }
+  return false;
 }
 
 }  // namespace langevin

@@ -6,7 +6,7 @@
 import { broadcastShapes, type DType, normalizeAxis, type Shape, type TensorType } from '../graph/shape.ts'
 import type { Attrs, Tensor } from '../graph/tensor.ts'
 import { expectFinite, type NoAttrs, operand, sameDtype } from './check.ts'
-import { defineOp, type OnnxRule } from './define.ts'
+import { defineOp, type OnnxContext, type OnnxRule } from './define.ts'
 import { one, onnxNode } from './onnx.ts'
 import { unbroadcast } from './reduce.ts'
 import { at, indexMap, mapRef, refArray, wrap } from './ref.ts'
@@ -81,21 +81,29 @@ export const div = binary('div', {
     const da = div(g, b)
     return [da, neg(mul(da, y))]
   },
-  // ONNX divides integers towards zero; (a - mod(a, b)) / b is exact and floors.
-  onnx: (c) => {
-    const [a, b] = [at(c.inputs, 0), at(c.inputs, 1)]
-    if (c.output.dtype !== 'int32') return one(c, 'Div', [a, b])
-    return one(c, 'Div', [one(c, 'Sub', [a, one(c, 'Mod', [a, b])]), b])
-  },
+  onnx: (c) => (c.output.dtype === 'int32' ? integerQuotient(c, 'div') : one(c, 'Div', c.inputs)),
   dtypes: numbers,
 })
 /** Remainder with the sign of the divisor (int32); 0 for the divisor 0. */
 export const rem = binary('rem', {
   f: (a, b) => (b === 0 ? 0 : a - b * Math.floor(a / b)),
   back: 'none',
-  onnx: onnxNode('Mod'),
+  onnx: (c) => integerQuotient(c, 'rem'),
   dtypes: ['int32'],
 })
+
+/**
+ * Integer quotient or remainder in ONNX, whose Div rounds towards zero: (a - mod(a, b)) / b is exact and floors. In int64, and with 1 for
+ * a divisor of 0: runtimes die of x / 0 and of -2^31 / -1.
+ */
+function integerQuotient(c: OnnxContext<Attrs>, part: 'div' | 'rem'): string {
+  const [a, b] = [c.emit.cast(at(c.inputs, 0), 'int64'), c.emit.cast(at(c.inputs, 1), 'int64')]
+  const none = one(c, 'Equal', [b, c.emit.ints([0], [])])
+  const divisor = one(c, 'Where', [none, c.emit.ints([1], []), b])
+  const rest = one(c, 'Mod', [a, divisor])
+  const value = part === 'rem' ? rest : one(c, 'Div', [one(c, 'Sub', [a, rest]), divisor])
+  return c.emit.cast(one(c, 'Where', [none, c.emit.ints([0], []), value]), 'int32')
+}
 
 const powOp = binary('pow', {
   f: power,
@@ -244,7 +252,12 @@ const selectOp = defineOp<NoAttrs>({
     return [null, unbroadcast(select(cond, grad, 0), a.shape), unbroadcast(select(cond, 0, grad), b.shape)]
   },
   reference: (inputs, _, output) => mapRef(output.shape, inputs, (c, a, b) => (c !== 0 ? a : b) as number),
-  onnx: onnxNode('Where'),
+  onnx: (c) => {
+    if (c.output.dtype !== 'bool') return one(c, 'Where', c.inputs)
+    // ONNX Runtime's Where takes no booleans.
+    const [cond, a, b] = [at(c.inputs, 0), at(c.inputs, 1), at(c.inputs, 2)]
+    return one(c, 'Or', [one(c, 'And', [cond, a]), one(c, 'And', [one(c, 'Not', [cond]), b])])
+  },
 })
 
 /** `a` where `cond` (bool) holds, `b` elsewhere. */

@@ -64,9 +64,10 @@ const gatherOp: OpBuilder<AxisAttrs> = defineOp<AxisAttrs>({
 
 /** int64 indices limited to the axis. */
 function clampedIndices(c: OnnxContext<AxisAttrs>): string {
-  const last = one(c, 'Sub', [c.emit.shape('length', [at(at(c.types, 0).shape, c.attrs.axis)]), c.emit.ints([1])])
+  const length = one(c, 'Squeeze', [c.emit.shape('length', [at(at(c.types, 0).shape, c.attrs.axis)])])
+  const last = one(c, 'Sub', [length, c.emit.ints([1], [])])
   const wide = c.emit.cast(at(c.inputs, 1), 'int64')
-  return one(c, 'Max', [one(c, 'Min', [wide, last]), c.emit.ints([0])])
+  return one(c, 'Max', [one(c, 'Min', [wide, last]), c.emit.ints([0], [])])
 }
 
 /** Elements of x along `axis` (default 0) at int32 indices: shape x[:axis] + indices.shape + x[axis+1:]. Indices are clamped. */

@@ -249,3 +249,25 @@ export function avgpool2d(
 export function maxpool2d(x: Tensor, options: PoolOptions): Tensor {
   return maxpool2dOp([x], poolAttrs(options))
 }
+
+/** Adjoint of {@link avgpool2d}: spreads dy [N,C,H',W'] evenly back over the windows, to [N,C,...inputSize]. */
+export function avgpool2dGrad(
+  dy: Tensor,
+  {
+    countIncludePad = true,
+    inputSize,
+    ...options
+  }: PoolOptions & { readonly countIncludePad?: boolean; readonly inputSize: Pair },
+): Tensor {
+  return avgpool2dGradOp([dy], { ...poolAttrs(options), countIncludePad, inputSize: pair(inputSize) })
+}
+
+/** Gradient of {@link maxpool2d}: adds each dy to the first maximum of its window of x. */
+export function maxpool2dGrad(x: Tensor, dy: Tensor, options: PoolOptions): Tensor {
+  return maxpool2dGradOp([x, dy], poolAttrs(options))
+}
+
+/** For each window the element of t (x's shape) that stands where x has its first maximum. */
+export function maxpool2dSelect(x: Tensor, t: Tensor, options: PoolOptions): Tensor {
+  return maxpool2dSelectOp([x, t], poolAttrs(options))
+}

@@ -162,3 +162,11 @@ export interface ResizeOptions {
 export function resize2d(x: Tensor, { size, mode = 'nearest', alignCorners = false }: ResizeOptions): Tensor {
   return resize2dOp([x], { size: pair(size), mode, alignCorners })
 }
+
+/** Adjoint of {@link resize2d}: from dy [N,C,H',W'] back to [N,C,...inputSize]. */
+export function resize2dGrad(
+  dy: Tensor,
+  { inputSize, mode = 'nearest', alignCorners = false }: Omit<ResizeOptions, 'size'> & { readonly inputSize: Pair },
+): Tensor {
+  return resize2dGradOp([dy], { inputSize: pair(inputSize), mode, alignCorners })
+}

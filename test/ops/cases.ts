@@ -1,0 +1,8 @@
+/** The op case table: every op, driven by test/ops, test/native and test/onnx alike. */
+import type { OpCase } from './case.ts'
+import { elementwiseCases } from './cases-elementwise.ts'
+import { imageCases } from './cases-image.ts'
+import { structuredCases } from './cases-structured.ts'
+
+export * from './case.ts'
+export const cases: readonly OpCase[] = [...elementwiseCases, ...structuredCases, ...imageCases]

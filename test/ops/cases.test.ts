@@ -17,7 +17,7 @@ function weights(shape: readonly number[], seed: number): RefArray {
   return { shape, data: Float64Array.from({ length: sizeOf(shape) }, () => 0.5 + next()) }
 }
 
-const valueOf = (t: Tensor, feeds: ReadonlyMap<Tensor, RefArray>): RefArray =>
+const evaluate = (t: Tensor, feeds: ReadonlyMap<Tensor, RefArray>): RefArray =>
   evaluateReference([t], feeds)[0] as RefArray
 
 /** Central difference of the scalar y in direction v of input x. */
@@ -25,7 +25,7 @@ function difference(y: Tensor, feeds: ReadonlyMap<Tensor, RefArray>, x: Tensor, 
   const at = (step: number) => {
     const base = feeds.get(x) as RefArray
     const data = base.data.map((value, i) => value + step * (v.data[i] as number))
-    return valueOf(y, new Map(feeds).set(x, { shape: base.shape, data })).data[0] as number
+    return evaluate(y, new Map(feeds).set(x, { shape: base.shape, data })).data[0] as number
   }
   return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
 }
@@ -75,7 +75,7 @@ describe('the table', () => {
 describe('shapes and dtypes', () => {
   it.each(cases.map((c) => [c.name, c] as const))('%s', (_, c) => {
     const { output, feeds } = buildCase(c)
-    const value = valueOf(output, feeds)
+    const value = evaluate(output, feeds)
     expect(value.shape).toEqual(output.shape)
     expect(value.data.length).toBe(sizeOf(output.shape))
     if (output.dtype !== 'float32') for (const v of value.data) expect(Number.isInteger(v)).toBe(true)
@@ -109,7 +109,7 @@ describe('first derivatives agree with differences', () => {
     const x = inputs[i] as Tensor
     const [g] = grad(y, [x]) as [Tensor]
     const v = weights(x.shape, 11)
-    expectNear(dot(valueOf(g, feeds), v), difference(y, feeds, x, v, 1e-3))
+    expectNear(dot(evaluate(g, feeds), v), difference(y, feeds, x, v, 1e-3))
   })
 })
 
@@ -125,7 +125,7 @@ describe('second derivatives agree with differences of the first', () => {
       const other = inputs[j] as Tensor
       const [gg] = grad(directional, [other]) as [Tensor]
       const u = weights(other.shape, 13)
-      expectNear(dot(valueOf(gg, all), u), difference(directional, all, other, u, 1e-3))
+      expectNear(dot(evaluate(gg, all), u), difference(directional, all, other, u, 1e-3))
     }
   })
 })
@@ -148,6 +148,6 @@ describe('forward mode agrees with differences', () => {
       (s, x, k) => s + difference(y, all, x, feeds.get(tangents[k] as Tensor) as RefArray, 1e-3),
       0,
     )
-    expectNear(dot(valueOf(forward, feeds), w), want)
+    expectNear(dot(evaluate(forward, feeds), w), want)
   })
 })

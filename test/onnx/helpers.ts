@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
+import { evaluateReference } from '../../lib/graph/reference.ts'
 import { type Shape, sizeOf, type TensorType } from '../../lib/graph/shape.ts'
-import { type Tensor, topologicalOrder } from '../../lib/graph/tensor.ts'
+import type { Tensor } from '../../lib/graph/tensor.ts'
 import type { Trace } from '../../lib/onnx/exporter.ts'
 import { type ModelProto, ModelProtoSchema } from '../../lib/onnx/gen/onnx_pb.ts'
 import { openOnnx } from '../../lib/onnx/verify.ts'
-import { definitionOf, type RefArray } from '../../lib/ops/define.ts'
 
 /** The python that has the onnx package: $LANGEVIN_PYTHON, or python3; undefined if there is none. */
 export const python: string | undefined = [process.env.LANGEVIN_PYTHON, 'python3'].find((p) => {
@@ -82,20 +82,12 @@ export async function runOnnx(
 
 /** The float64 values of graph tensors by the ops' references; `feeds` holds the inputs. */
 export function evaluate(outputs: readonly Tensor[], feeds: ReadonlyMap<Tensor, HostTensor>): HostTensor[] {
-  const values = new Map<Tensor, RefArray>()
-  for (const t of topologicalOrder(outputs)) {
-    const given = t.data ?? feeds.get(t)?.data
-    if (given !== undefined) values.set(t, { shape: t.shape, data: Float64Array.from(given) })
-    else {
-      const inputs = t.inputs.map((i) => values.get(i) as RefArray)
-      values.set(t, definitionOf(t).reference(inputs, t.attrs, t))
-    }
-  }
-  return outputs.map((o) => fromReference((values.get(o) as RefArray).data, o))
+  const given = new Map([...feeds].map(([t, { shape, data }]) => [t, { shape, data: Float64Array.from(data) }]))
+  return evaluateReference(outputs, given).map(({ data }, i) => fromReference(data, outputs[i] as Tensor))
 }
 
 /** Float64 numbers as a host tensor of the type. */
-export function fromReference(data: Float64Array, { shape, dtype }: TensorType): HostTensor {
+function fromReference(data: Float64Array, { shape, dtype }: TensorType): HostTensor {
   if (dtype === 'float32') return hostTensor(Float32Array.from(data), shape)
   return dtype === 'int32' ? hostTensor(Int32Array.from(data), shape) : hostTensor(Uint8Array.from(data), shape, dtype)
 }

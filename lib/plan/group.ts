@@ -189,7 +189,8 @@ function pack(parts: readonly PlanNode[][], grouping: Grouping): PlanNode[][] {
   for (const nodes of parts) {
     const reduction = nodes.find((n) => n.kind === 'reduce')
     const axes = reduction && axesKey(reduction)
-    const reads = new Set(nodes.flatMap((n) => grouping.sources(n).map((s) => s.node)))
+    const own = new Set(nodes)
+    const reads = new Set(nodes.flatMap((n) => grouping.sources(n).map((s) => s.node)).filter((n) => !own.has(n)))
     const stores = Math.max(1, nodes.filter((n) => n.stored).length)
     const have = open.find((p) => axes === undefined || p.axes === undefined || p.axes === axes)
     const joined = have && new Set([...have.reads, ...reads])

@@ -27,6 +27,8 @@ export class PlanNode {
   /** Op name and attributes; a conv2d that took its bias in differs from its tensor, which is the add. */
   readonly op: string
   readonly attrs: Attrs
+  /** Of a one-element constant that a loop can hold in its program; signed zero and what JSON cannot say stay in memory. */
+  readonly immediate: number | undefined
   /** Must exist in memory. Grouping adds to these. */
   stored: boolean
   /** Cheap and made of at most one full-size tensor: computed again wherever it is needed. Set by recompute.ts. */
@@ -50,6 +52,7 @@ export class PlanNode {
     this.op = as?.op ?? tensor.op.name
     this.attrs = as?.attrs ?? tensor.attrs
     this.axes = kind === 'reduce' ? loopAxes(frame, tensor.attrs.axes as readonly number[]) : []
+    this.immediate = kind === 'leaf' ? immediateOf(tensor) : undefined
     this.stored = kind !== 'element'
   }
 
@@ -58,12 +61,11 @@ export class PlanNode {
     if (this.kind === 'element') return this.iter
     return this.kind === 'reduce' && this.iter.length <= 1 ? [] : this.tensor.shape
   }
+}
 
-  /** A one-element constant that a loop can hold in its program; signed zero and what JSON cannot say stay in memory. */
-  get immediate(): number | undefined {
-    const value = this.kind === 'leaf' ? scalarOf(this.tensor) : undefined
-    return value === undefined || !Number.isFinite(value) || Object.is(value, -0) ? undefined : value
-  }
+function immediateOf(t: Tensor): number | undefined {
+  const value = scalarOf(t)
+  return value === undefined || !Number.isFinite(value) || Object.is(value, -0) ? undefined : value
 }
 
 /** Dimensions of 1 go where at most one other is there: so [1,C,1,1], [C] and [1,C] are one iteration shape. */

@@ -90,6 +90,8 @@ function reduce(name: 'sum' | 'max' | 'min'): Rule {
     if (x.dtype !== c.type.dtype) return undefined
     const axes = normalizeAxes(name, c.attrs.axes as readonly number[] | undefined, x.rank)
     if (axes.every((a) => x.shape[a] === 1)) return b.reshape(x, c.type.shape)
+    // One form, so that reductions are equal whether or not they keep dimensions.
+    if (c.attrs.keepDims === true) return b.reshape(b.make(name, [x], { axes, keepDims: false }), c.type.shape)
     if (x.op.name === name) return twice(b, name, c, axes, x)
     if (x.op.name === 'reshape') return beforeReshape(b, name, c, axes, x)
     if (x.op.name === 'broadcast') return ofBroadcast(b, name, c, axes, x)
@@ -101,7 +103,7 @@ function reduce(name: 'sum' | 'max' | 'min'): Rule {
 function twice(b: GraphBuilder, name: string, c: Candidate, axes: readonly number[], x: Tensor): Tensor {
   const source = x.inputs[0] as Tensor
   const first = normalizeAxes(name, x.attrs.axes as readonly number[] | undefined, source.rank)
-  const kept = x.attrs.keepDims === true ? source.shape.map((_, i) => i) : remaining(source.rank, first)
+  const kept = remaining(source.rank, first)
   const all = [...new Set([...first, ...axes.map((a) => kept[a] as number)])].sort((p, q) => p - q)
   return b.reshape(b.make(name, [source], { axes: all, keepDims: false }), c.type.shape)
 }
@@ -168,7 +170,11 @@ function withoutFactors(b: GraphBuilder, c: Candidate, axes: readonly number[], 
     b,
     varying.map(({ f }) => f),
   )
-  const summed = b.make('sum', [b.reshape(product, paddedShape(product, x.rank))], { axes, keepDims: true })
+  const padded = paddedShape(product, x.rank)
+  const summed = b.reshape(
+    b.make('sum', [b.reshape(product, padded)], { axes, keepDims: false }),
+    reducedShape(padded, axes, true),
+  )
   const outside = productOf(
     b,
     constant.map(({ f, shape }) => b.reshape(f, shape)),

@@ -145,9 +145,13 @@ const pow: Rule = (b, c) => {
 
 const select: Rule = (b, c) => (c.inputs[1] === c.inputs[2] ? as(b, c.inputs[1] as Tensor, c) : undefined)
 
-const cast: Rule = (_b, c) => {
+const cast: Rule = (b, c) => {
   const x = c.inputs[0] as Tensor
-  return x.dtype === c.type.dtype ? x : undefined
+  if (x.dtype === c.type.dtype) return x
+  // The counter itself is absorbed into loops of any shape; a conversion of it would be stored.
+  return x.op.name === 'iota' && c.type.dtype === 'float32'
+    ? b.make('iota', [], { ...x.attrs, dtype: 'float32' })
+    : undefined
 }
 
 const logicalNot: Rule = (_b, c) => {

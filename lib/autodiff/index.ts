@@ -2,7 +2,7 @@
  * Symbolic differentiation: graph in, graph out. The rules stand with the ops; these are the drivers.
  * Results are graphs of ops that have rules themselves, so every function here can be applied to its own results.
  */
-import { dtypeError, LangevinError, shapeError } from '../graph/errors.ts'
+import { dtypeError, internalError, LangevinError, shapeError } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import { type Tensor, topologicalOrder } from '../graph/tensor.ts'
 import { definitionOf } from '../ops/define.ts'
@@ -85,10 +85,7 @@ function flowBack(
 
 function accumulate(cotangentOf: Map<Tensor, Tensor>, t: Tensor, g: Tensor): void {
   if (!sameShape(g.shape, t.shape)) {
-    throw shapeError(
-      'vjp',
-      `internal: cotangent of ${t} has shape ${showShape(g.shape)}. This is a bug in langevin; please report it`,
-    )
+    throw internalError(`the gradient rule of a user of ${t} gives a cotangent of shape ${showShape(g.shape)}`)
   }
   const have = cotangentOf.get(t)
   cotangentOf.set(t, have === undefined ? g : add(have, g))

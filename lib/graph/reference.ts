@@ -5,7 +5,7 @@
 import { definitionOf, type RefArray } from '../ops/define.ts'
 import { LangevinError } from './errors.ts'
 import { sameShape, showShape } from './shape.ts'
-import { type Tensor, topologicalOrder } from './tensor.ts'
+import type { Tensor } from './tensor.ts'
 
 export type { RefArray } from '../ops/define.ts'
 
@@ -18,8 +18,21 @@ export function evaluateReference(
   feeds: ReadonlyMap<Tensor, RefArray> = new Map(),
 ): RefArray[] {
   const values = new Map<Tensor, RefArray>()
-  for (const t of topologicalOrder(outputs)) values.set(t, evaluate(t, feeds, values))
+  for (const t of needed(outputs, feeds)) values.set(t, evaluate(t, feeds, values))
   return outputs.map((o) => values.get(o) as RefArray)
+}
+
+/** What must be computed, inputs before users: nothing below a tensor that is fed. */
+function needed(outputs: readonly Tensor[], feeds: ReadonlyMap<Tensor, RefArray>): Tensor[] {
+  const seen = new Set<Tensor>()
+  const stack = [...outputs]
+  while (stack.length > 0) {
+    const t = stack.pop() as Tensor
+    if (seen.has(t)) continue
+    seen.add(t)
+    if (!feeds.has(t)) stack.push(...t.inputs)
+  }
+  return [...seen].sort((a, b) => a.id - b.id)
 }
 
 function evaluate(t: Tensor, feeds: ReadonlyMap<Tensor, RefArray>, values: ReadonlyMap<Tensor, RefArray>): RefArray {

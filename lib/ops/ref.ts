@@ -85,12 +85,13 @@ export function wrap(dtype: DType, value: number): number {
   return dtype === 'int32' ? value | 0 : value
 }
 
-/** Nearest integer, halves to even. */
+/** Nearest integer, halves to even; zeros keep the sign of x. */
 export function roundHalfEven(x: number): number {
   const floor = Math.floor(x)
   const rest = x - floor
-  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
-  return floor % 2 === 0 ? floor : floor + 1
+  const up = rest > 0.5 || (rest === 0.5 && floor % 2 !== 0)
+  const rounded = up ? floor + 1 : floor
+  return rounded === 0 && x < 0 ? -0 : rounded
 }
 
 /** Error function to about 1e-16: Maclaurin series below 2.5, continued fraction of erfc above. */

@@ -1,7 +1,8 @@
 /**
- * Evaluates a trained model: classification, calibration, out-of-distribution detection, energies and the Frechet distance of samples,
- * gathered in one plain object, which is what evaluation.json holds. The model is seen through {@link EvaluatedModel} only, so that anything
- * with an energy can be evaluated. Drawing samples is the caller's part: it must be the chain that the model was trained with.
+ * Evaluates a trained model: classification, calibration, out-of-distribution detection, energies and the Frechet distance of
+ * samples, gathered in one plain object, which is what evaluation.json holds. The model is seen through {@link EvaluatedModel}
+ * only, so that anything with an energy can be evaluated. Drawing samples is the caller's part: it must be the chain that the
+ * model was trained with.
  */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
@@ -30,7 +31,8 @@ export interface EvaluatedModel {
 
 /**
  * Scores by which inputs are ranked, high = known:
- * `log_px` is -E(x), the unnormalised log density; `max_py` is max_y p(y|x); `score_norm` is -‖∇x log p(x)‖₂ (Grathwohl 2020, "approximate mass").
+ * `log_px` is -E(x), the unnormalised log density; `max_py` is max_y p(y|x); `score_norm` is
+ * -‖∇x log p(x)‖₂ (Grathwohl 2020, "approximate mass").
  */
 export type OodScore = 'log_px' | 'max_py' | 'score_norm'
 const oodScores: readonly OodScore[] = ['log_px', 'max_py', 'score_norm']

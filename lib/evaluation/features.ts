@@ -20,8 +20,8 @@ export interface FeatureOptions {
 }
 
 /**
- * Features [n, d] of x [n, ...] (float32): the network's output for each input, trailing dimensions flattened. Values go in as they are, so x must
- * have the range and shape that the network was trained on. The network must have exactly one input.
+ * Features [n, d] of x [n, ...] (float32): the network's output for each input, trailing dimensions flattened. Values
+ * go in as they are, so x must have the range and shape that the network was trained on. The network must have exactly one input.
  * Throws LangevinError E_ONNX: the file does not load, an unknown output, several inputs, an output that is not float32 [n, ...].
  */
 export async function onnxFeatures(path: string, x: HostTensor, options: FeatureOptions = {}): Promise<HostTensor> {

@@ -39,7 +39,8 @@ export function momentsOf(x: HostTensor): Moments {
 }
 
 /**
- * The squared Frechet distance, the figure that is called FID when the vectors are Inception features. Units: those of the vectors, squared.
+ * The squared Frechet distance, the figure that is called FID when the vectors are Inception features. Units: those of
+ * the vectors, squared.
  *
  * **Biased upwards with few samples**, by an amount that depends on the model: even two draws of one distribution differ by about
  * d·(1/n₁ + 1/n₂) times the mean variance and more when n < d. Compare only figures with equal counts, and prefer n well above d.

@@ -3,7 +3,7 @@ import type { Mark } from './chart-frame.ts'
 import { showNumber } from './chart-scale.ts'
 import { type LineChart, lineChart } from './charts.ts'
 import type { EventRow, MetricsRow } from './metrics-row.ts'
-import { type Html, html } from './report-html.ts'
+import { el, type Html, table } from './report-html.ts'
 
 /** Charts of the fields that every trainer may write: field and name of each curve. */
 const known: readonly (Omit<LineChart, 'series' | 'marks'> & {
@@ -75,11 +75,11 @@ function eventMarks(events: readonly EventRow[]): Mark[] {
 
 /** Table of events, in the order in which they happened. */
 export function eventTable(events: readonly EventRow[]): Html {
-  if (events.length === 0) return html`<p>No recovery was needed and nothing else was recorded.</p>`
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Events"><table><thead><tr><th class="n" scope="col">#</th><th scope="col">event</th><th class="n" scope="col">step</th><th scope="col">details</th></tr></thead><tbody>${events.map(
-    (e, i) =>
-      html`<tr><td class="n">${i + 1}</td><td>${e.event}</td><td class="n">${e.step}</td><td>${details(e)}</td></tr>`,
-  )}</tbody></table></div>`
+  if (events.length === 0) return el('p', {}, 'No recovery was needed and nothing else was recorded.')
+  return table(
+    { label: 'Events', head: ['##', 'event', 'step#', 'details'] },
+    events.map((e, i) => [i + 1, e.event, e.step, details(e)]),
+  )
 }
 
 function details(event: EventRow): string {

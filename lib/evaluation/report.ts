@@ -6,7 +6,7 @@ import { showDuration, showNumber, showPercent } from './chart-scale.ts'
 import type { Evaluation } from './evaluate.ts'
 import type { EventRow, MetricsRow } from './metrics-row.ts'
 import { classificationSection, densitySection } from './report-evaluation.ts'
-import { type Html, type HtmlValue, html, Html as RawHtml } from './report-html.ts'
+import { el, Html, type HtmlValue, html, section, table } from './report-html.ts'
 import { reportStyle } from './report-style.ts'
 import { eventTable, standingRows, trainingCharts } from './report-training.ts'
 
@@ -50,7 +50,7 @@ export function renderReport(input: ReportInput): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>${input.title}</title>
-<style>${new RawHtml(reportStyle)}</style>
+<style>${new Html(reportStyle)}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to content</a>
@@ -79,10 +79,10 @@ interface Tile {
 
 function tiles(rows: readonly MetricsRow[], events: readonly EventRow[], e: Evaluation | undefined): HtmlValue {
   const all = [...(e ? evaluationTiles(e) : []), ...trainingTiles(rows, events)]
-  return (
-    all.length > 0 &&
-    html`<dl class="tiles">${all.map((t) => html`<div><dt>${t.name}</dt><dd>${t.value}${t.note !== undefined && html`<small>${t.note}</small>`}</dd></div>`)}</dl>`
-  )
+  if (all.length === 0) return undefined
+  const tile = (t: Tile) =>
+    el('div', {}, el('dt', {}, t.name), el('dd', {}, t.value, t.note !== undefined && el('small', {}, t.note)))
+  return el('dl', { class: 'tiles' }, all.map(tile))
 }
 
 function evaluationTiles(e: Evaluation): Tile[] {
@@ -124,12 +124,17 @@ function trainingTiles(rows: readonly MetricsRow[], events: readonly EventRow[])
 }
 
 function trainingSection(rows: readonly MetricsRow[], dropped: number, events: readonly EventRow[]): Html {
+  if (rows.length === 0) return section('training', 'Training', el('p', {}, 'No metrics have been recorded yet.'))
   const taken = dropped === 1 ? '1 row that a recovery took back is' : `${dropped} rows that recoveries took back are`
-  return html`<section aria-labelledby="training"><h2 id="training">Training</h2>${
-    rows.length === 0
-      ? html`<p>No metrics have been recorded yet.</p>`
-      : html`<p class="note">${rows.length} row${rows.length === 1 ? '' : 's'} of metrics.${dropped > 0 && ` ${taken} not drawn.`}${events.length > 0 && ' Numbered flags mark the events listed below.'} Where rows are many, the line is the mean of neighbouring rows and the band reaches from their least to their greatest value. The loss of a model trained with samples says little: watch the gap and the drift.</p><div class="grid">${trainingCharts(rows, events)}</div>`
-  }</section>`
+  const note = [
+    `${rows.length} row${rows.length === 1 ? '' : 's'} of metrics.`,
+    dropped > 0 && ` ${taken} not drawn.`,
+    events.length > 0 && ' Numbered flags mark the events listed below.',
+    ' Where rows are many, the line is the mean of neighbouring rows and the band reaches from their least to their greatest value.',
+    ' The loss of a model trained with samples says little: watch the gap and the drift.',
+  ]
+  const charts = el('div', { class: 'grid' }, trainingCharts(rows, events))
+  return section('training', 'Training', el('p', { class: 'note' }, note), charts)
 }
 
 function samplesSection(png: Uint8Array | undefined): Html | undefined {
@@ -138,7 +143,9 @@ function samplesSection(png: Uint8Array | undefined): Html | undefined {
   const data = Buffer.from(png.buffer, png.byteOffset, png.byteLength).toString('base64')
   // Small grids are enlarged by whole factors, so that single pixels can be seen.
   const shown = width * Math.max(1, Math.ceil(400 / width))
-  return html`<section aria-labelledby="samples"><h2 id="samples">Samples</h2><img class="samples" style="--w:${shown}px" width="${width}" height="${height}" alt="A grid of samples drawn from the model" src="data:image/png;base64,${data}"></section>`
+  const picture = html`<img class="samples" style="--w:${shown}px" width="${width}" height="${height}"
+ alt="A grid of samples drawn from the model" src="data:image/png;base64,${data}">`
+  return section('samples', 'Samples', picture)
 }
 
 function pngSize(png: Uint8Array): { width: number; height: number } {
@@ -154,17 +161,13 @@ function pngSize(png: Uint8Array): { width: number; height: number } {
 
 function eventsSection(hasMetrics: boolean, events: readonly EventRow[]): Html | undefined {
   if (!hasMetrics && events.length === 0) return undefined
-  return html`<section aria-labelledby="events"><h2 id="events">Events</h2>${eventTable(events)}</section>`
+  return section('events', 'Events', eventTable(events))
 }
 
 function tableSection(id: string, title: string, value: unknown): Html | undefined {
   if (value === undefined || value === null) return undefined
   const rows = flatten(value)
-  return html`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>${
-    rows.length === 0
-      ? html`<p>None.</p>`
-      : html`<div class="scroll" tabindex="0" role="region" aria-label="${title}"><table class="settings"><tbody>${rows.map(([k, v]) => html`<tr><th scope="row">${k}</th><td>${v}</td></tr>`)}</tbody></table></div>`
-  }</section>`
+  return section(id, title, rows.length === 0 ? el('p', {}, 'None.') : table({ label: title, kind: 'settings' }, rows))
 }
 
 /** Nested settings as dotted names; lists and empty objects as JSON. */

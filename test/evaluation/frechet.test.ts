@@ -178,11 +178,13 @@ describe('Frechet distance', () => {
     const next = normals(13)
     const x = hostTensor(floats(1000 * 784, next), [1000, 784])
     const y = hostTensor(floats(900 * 784, next), [900, 784])
-    const started = performance.now()
+    const before = process.cpuUsage()
     const d = frechetBetween(x, y)
+    const { user, system } = process.cpuUsage(before)
     expect(d).toBeGreaterThan(100) // the documented bias with n near d
-    expect(performance.now() - started).toBeLessThan(30_000)
-  })
+    // Processor seconds, which do not depend on what else the machine is doing: about 2 when this was written.
+    expect((user + system) / 1e6).toBeLessThan(15)
+  }, 180_000)
 
   it('says what is wrong', () => {
     expect(() => momentsOf(hostTensor(new Float32Array(3), [1, 3]))).toThrow(/at least 2 vectors; got \[1,3\]/)

@@ -123,6 +123,21 @@ describe('renderReport', () => {
     expect(unlabelled).not.toContain('Reliability')
   })
 
+  it('lists the most frequent confusions where the matrix would be too large', async () => {
+    const confusion: number[][] = Array.from({ length: 100 }, (_, y) =>
+      Array.from({ length: 100 }, (_, k) => (y === k ? 50 : 0)),
+    )
+    confusion[17]![42] = 9
+    confusion[3]![99] = 31
+    const page = renderReport({ title: 'many', evaluation: { ...(await someEvaluation()), confusion } })
+    outline(page)
+    expect(page).toContain('Most frequent confusions among 100 classes')
+    expect(page).toMatch(
+      />3<\/th><td class="n">99<\/td><td class="n">31<.*>17<\/th><td class="n">42<\/td><td class="n">9</s,
+    )
+    expect(page).not.toContain('hitcell"')
+  })
+
   it('shows values that are no numbers as gaps and says how many', () => {
     const rows = someRows(60).map((r, i) => ({
       ...r,

@@ -1,6 +1,9 @@
 /** The public names of lib/data, as `data` in the package: `import { data } from 'langevin'`. */
+
+export { HostRandom } from '../runtime/host-random.ts'
 export type { ArrayOptions } from './arrays.ts'
 export * from './class-gaussians.ts'
+export type { Gram } from './covariance.ts'
 export {
   concatDatasets,
   type DataSplit,
@@ -14,5 +17,4 @@ export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
 export { type DataSpec, dataSpec, type LoadOptions, loadDataset } from './load.ts'
 export { type NpyOptions, type NpzOptions, npyDataset, npzDataset, readNpy, readNpz, writeNpy } from './npy.ts'
 export * from './ood.ts'
-export { HostRandom } from '../runtime/host-random.ts'
 export { type CifarOptions, cifar10, digits, mnist } from './standard.ts'

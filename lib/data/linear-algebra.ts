@@ -250,7 +250,8 @@ function combineRows(combine: Float64Array, rows: Float64Array, n: number, d: nu
 /**
  * The `rank` leading eigenvalues and eigenvectors (one a row) of a symmetric positive semidefinite operator on R^d, known by
  * `apply(rows) = rows · C`. Orthogonal iteration with Rayleigh-Ritz and 8 directions to spare, from a fixed random start (Halko, Martinsson
- * & Tropp 2011, doi 10.1137/090771806); stops when no leading eigenvalue changes by more than 1e-6 of the largest, or after 40 rounds.
+ * & Tropp 2011, doi 10.1137/090771806); stops when no leading eigenvalue changes by more than 1e-5 of the largest, or after 12 rounds:
+ * where the spectrum is flat, and directions are a matter of taste, more would only cost time.
  */
 export async function leadingEigen(
   d: number,
@@ -274,8 +275,8 @@ export async function leadingEigen(
     }
     const { values, vectors } = symmetricEigen(inner, n)
     const leading = values.slice(0, rank)
-    const tolerance = 1e-6 * Math.max(0, leading[0] as number)
-    if (round === 40 || leading.every((value, i) => Math.abs(value - (before[i] as number)) <= tolerance)) {
+    const tolerance = 1e-5 * Math.max(0, leading[0] as number)
+    if (round === 12 || leading.every((value, i) => Math.abs(value - (before[i] as number)) <= tolerance)) {
       return { values: leading, vectors: combineRows(vectors, basis, n, d).subarray(0, rank * d) }
     }
     before = leading

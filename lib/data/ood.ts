@@ -5,8 +5,8 @@
 import { suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sizeOf } from '../graph/shape.ts'
-import type { Dataset } from './dataset.ts'
 import { HostRandom } from '../runtime/host-random.ts'
+import type { Dataset } from './dataset.ts'
 
 /** Anything that knows the shape of one example. */
 export interface Like {

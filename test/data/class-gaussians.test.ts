@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { type ClassGaussians, classGaussians } from '../../lib/data/class-gaussians.ts'
 import { Dataset } from '../../lib/data/dataset.ts'
-import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { digits } from '../../lib/data/standard.ts'
 import { LangevinError } from '../../lib/graph/errors.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
+import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { errorOf } from './helpers.ts'
 
 /** Mean and biased covariance of the rows of a class, by the definition. */
@@ -144,6 +144,30 @@ describe('classGaussians', () => {
       const left = trace - [0, 1, 2, 3].reduce((s, k) => s + dot(column(k), column(k)), 0)
       expect(left).toBeLessThan(1.3e-4 * d)
     }
+  })
+
+  it('takes products from outside, block by block', async () => {
+    const data = correlated(5000, 7, 2, 0.1)
+    const blocks: number[] = []
+    const gram = async (x: Float32Array, n: number, d: number) => {
+      blocks.push(n)
+      const out = new Float32Array(d * d)
+      for (let i = 0; i < n; i++) {
+        for (let j = 0; j < d; j++) {
+          for (let k = 0; k < d; k++)
+            out[j * d + k] = (out[j * d + k] as number) + (x[i * d + j] as number) * (x[i * d + k] as number)
+        }
+      }
+      return out
+    }
+    const g = await classGaussians(data, { gram })
+    expect(blocks).toEqual([2048, 2048, 904])
+    expect(largestDifference(modelCovariance(g, 0), withJitter(reference(data, 0).cov, 1e-4))).toBeLessThan(tolerance)
+    const low = await classGaussians(data, { gram, form: { lowRank: 7 } })
+    expect(largestDifference(modelCovariance(low, 0), withJitter(reference(data, 0).cov, 1e-4))).toBeLessThan(1e-5)
+    await expect(classGaussians(data, { gram: async () => new Float32Array(1) })).rejects.toThrow(
+      /gram must return 36 numbers/,
+    )
   })
 
   it('fewer rows than dimensions need the jitter; without it the error says so', async () => {

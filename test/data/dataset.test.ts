@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { concatDatasets, Dataset } from '../../lib/data/dataset.ts'
-import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
+import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { errorOf } from './helpers.ts'
 
 /** Ten images [2, 2, 3] of increasing bytes; labels 0, 1, 2, 0, ... */

@@ -116,12 +116,12 @@ function remaining(rank: number, axes: readonly number[]): number[] {
 function beforeReshape(b: GraphBuilder, name: string, c: Candidate, axes: readonly number[], x: Tensor) {
   const source = x.inputs[0] as Tensor
   const parts = mergedAxes(source.shape, x.shape)
-  if (parts === undefined || source.rank <= x.rank) return undefined
+  if (parts === undefined) return undefined
   const all = axes.flatMap((a) => parts[a] as number[])
   return b.reshape(b.make(name, [source], { axes: all, keepDims: false }), c.type.shape)
 }
 
-/** For a reshape that only merges neighbours: which axes of `from` each axis of `to` is made of; otherwise undefined. */
+/** For a reshape that only merges neighbours and adds or drops dimensions of 1: which axes of `from` each axis of `to` is made of; otherwise undefined. */
 export function mergedAxes(from: Shape, to: Shape): number[][] | undefined {
   if (sizeOf(from) === 0) return undefined
   const parts: number[][] = []
@@ -170,14 +170,11 @@ function withoutFactors(b: GraphBuilder, c: Candidate, axes: readonly number[], 
     b,
     varying.map(({ f }) => f),
   )
-  const padded = paddedShape(product, x.rank)
-  const summed = b.reshape(
-    b.make('sum', [b.reshape(product, padded)], { axes, keepDims: false }),
-    reducedShape(padded, axes, true),
-  )
+  const whole = b.reshape(product, paddedShape(product, x.rank))
+  const summed = b.make('sum', [whole], { axes, keepDims: false })
   const outside = productOf(
     b,
-    constant.map(({ f, shape }) => b.reshape(f, shape)),
+    constant.map(({ f, shape }) => b.reshape(f, reducedShape(shape, axes, false))),
   )
   return b.reshape(b.make('mul', [summed, outside], {}), c.type.shape)
 }

@@ -152,11 +152,11 @@ describe('limits', () => {
 
   test('a training graph of thousands of nodes plans within a second', () => {
     const g = batchNormNet(60, 2, 4, 4, true)
-    // The best of several: the machine may be busy with something else.
+    // Processor time, and the best of several: the machine may be busy with something else.
     const times = Array.from({ length: 4 }, () => {
-      const start = performance.now()
+      const start = process.cpuUsage()
       makePlan(g.inputs, g.outputs)
-      return performance.now() - start
+      return process.cpuUsage(start).user / 1000
     })
     expect(Math.min(...times)).toBeLessThan(1000)
   })

@@ -26,19 +26,21 @@ export interface NetworkTargetOptions {
 /** A network as a target. */
 export function networkTarget(network: Network, pass: Pass, options: NetworkTargetOptions = {}): Target {
   const { classes, firstStage = 1 } = options
+  const density = (output: Tensor): Tensor => {
+    if (classes === undefined) return ops.neg(network.energyOf(output))
+    network.needClasses('class-conditional sampling')
+    return ops.sum(ops.mul(output, ops.oneHot(classes, network.classes)), 1)
+  }
+  const logDensity = (x: Tensor): Tensor => density(network.forward(x, pass))
+  if (network.stages.length === 1) return { logDensity }
   if (!Number.isInteger(firstStage) || firstStage < 1 || firstStage >= network.stages.length) {
     throw new LangevinError(
       'E_CONFIG',
       `sampler.firstStage must be an integer in 1..${network.stages.length - 1} for this network of ${network.stages.length} stages; got ${firstStage}`,
     )
   }
-  const density = (output: Tensor): Tensor => {
-    if (classes === undefined) return ops.neg(network.energyOf(output))
-    network.needClasses('class-conditional sampling')
-    return ops.sum(ops.mul(output, ops.oneHot(classes, network.classes)), 1)
-  }
   return {
-    logDensity: (x) => density(network.forward(x, pass)),
+    logDensity,
     split: {
       first: (x) => network.forward(x, pass, 0, firstStage),
       rest: (h) => density(network.forward(h, pass, firstStage)),

@@ -4,6 +4,7 @@ import type { EventRow, MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { Model } from '../nn/model.ts'
+import { State } from '../runtime/state.ts'
 import { packageVersion } from '../runtime/version.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import type { DataDescription, RunDescription } from './checkpoint.ts'
@@ -12,7 +13,6 @@ import { JemMethod, type JemOptions, type ResolvedJem, resolveJem } from './jem.
 import { type FitOptions, integer } from './options.ts'
 import { BUFFER } from './replay.ts'
 import { drawSamples, type SampleOptions, type SampleSource } from './sampling.ts'
-import { State } from './state.ts'
 import { Engine } from './trainer.ts'
 
 /** Published settings of a recipe: options, and epochs when none are given. */

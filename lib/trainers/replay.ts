@@ -9,10 +9,10 @@ import type { Shape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
+import { keyFromSeed, Recorder, type State } from '../runtime/state.ts'
 import { drawStart, partsOf, type StartOptions } from '../samplers/starts.ts'
 import { normalizationOf, takeRows } from './batches.ts'
 import { estimateStart } from './start-tensors.ts'
-import { keyFromSeed, Recorder, type State } from './state.ts'
 import { STREAM } from './streams.ts'
 
 export interface ReplayOptions {

@@ -12,8 +12,8 @@ import * as ops from '../ops/index.ts'
 import { makeOptimizer, type Optimizer } from '../optim/optimizers.ts'
 import { clipFactor, globalNorm, movingAverage, type ScheduleOptions, scheduleFactor } from '../optim/schedules.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
+import { keyFromSeed, Recorder, type Stage, type State } from '../runtime/state.ts'
 import { type CommonOptions, integer, type RecoveryOptions, recoveryDefaults } from './options.ts'
-import { keyFromSeed, Recorder, type Stage, type State } from './state.ts'
 
 /** What a method contributes to the step program. Stages run in the order draw, chains, objective, (guards), update. */
 export interface Method {

@@ -7,8 +7,8 @@ import { type HostTensor, hostTensor, zeros } from '../graph/host-tensor.ts'
 import { type DType, type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { input } from '../ops/index.ts'
-import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
-import { type Device, DeviceTensor } from '../runtime/device.ts'
+import { type CompiledPlan, compileGraph } from './compile.ts'
+import { type Device, DeviceTensor } from './device.ts'
 
 interface Entry {
   readonly tensor: DeviceTensor

@@ -1,0 +1,16 @@
+/** The building blocks of `sequential`, as `layers` in the package. */
+export {
+  type ActivationName,
+  activation,
+  avgPool,
+  type ConvOptions,
+  conv,
+  flatten,
+  globalMean,
+  type Layer,
+  layer,
+  linear,
+  maxPool,
+  sequence,
+} from './layer.ts'
+export { type NormName, norm } from './norms.ts'

@@ -47,7 +47,7 @@ struct MaxFloat {
   using Accumulator = float;
   static constexpr float kNeutral = -std::numeric_limits<float>::infinity();
   template <class D, class V>
-  static HWY_INLINE V fold(D, V a, V x) { return hn::IfThenElse(hn::Or(hn::Gt(x, a), hn::Ne(x, x)), x, a); }
+  static HWY_INLINE V fold(D, V a, V x) { return hn::IfThenElse(hn::Or(hn::Gt(x, a), hn::IsNaN(x)), x, a); }
   static HWY_INLINE float fold(float a, float x) { return scalar::maximum(x, a); }
   static HWY_INLINE float merge(float a, float x) { return scalar::maximum(x, a); }
 };
@@ -56,7 +56,7 @@ struct MinFloat {
   using Accumulator = float;
   static constexpr float kNeutral = std::numeric_limits<float>::infinity();
   template <class D, class V>
-  static HWY_INLINE V fold(D, V a, V x) { return hn::IfThenElse(hn::Or(hn::Lt(x, a), hn::Ne(x, x)), x, a); }
+  static HWY_INLINE V fold(D, V a, V x) { return hn::IfThenElse(hn::Or(hn::Lt(x, a), hn::IsNaN(x)), x, a); }
   static HWY_INLINE float fold(float a, float x) { return scalar::minimum(x, a); }
   static HWY_INLINE float merge(float a, float x) { return scalar::minimum(x, a); }
 };

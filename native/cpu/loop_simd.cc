@@ -91,7 +91,7 @@ struct float_to_byte_fn {
   static HWY_INLINE VI apply(F32 d, VF x) { return cast_byte_int_fn::apply(I32(), float_to_int_fn::apply(d, x)); }
 };
 struct float_to_bool_fn {
-  static HWY_INLINE VI apply(F32 d, VF x) { return truth(d, hn::Ne(x, hn::Zero(d))); }
+  static HWY_INLINE VI apply(F32 d, VF x) { return truth(d, hn::Not(hn::Eq(x, hn::Zero(d)))); }
 };
 struct int_to_float_fn {
   static HWY_INLINE VF apply(I32, VI x) { return hn::ConvertTo(F32(), x); }
@@ -107,8 +107,8 @@ LANGEVIN_BINARY(sub, ((void)d, hn::Sub(a, b)))
 LANGEVIN_BINARY(mul, ((void)d, hn::Mul(a, b)))
 LANGEVIN_BINARY(div, ((void)d, hn::Div(a, b)))
 LANGEVIN_BINARY(pow, pow_f(d, a, b))
-LANGEVIN_BINARY(maximum, ((void)d, hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b)))
-LANGEVIN_BINARY(minimum, ((void)d, hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b)))
+LANGEVIN_BINARY(maximum, ((void)d, hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b)))
+LANGEVIN_BINARY(minimum, ((void)d, hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::IsNaN(a)), a, b)))
 LANGEVIN_BINARY(leaky_relu, hn::IfThenElse(hn::Lt(a, hn::Zero(d)), hn::Mul(a, b), a))
 #undef LANGEVIN_BINARY
 
@@ -133,10 +133,13 @@ LANGEVIN_BINARY_INT(logical_or, truth(d, is_true(hn::Or(a, b))))
     static HWY_INLINE VI apply(D d, V a, V b) { return truth(d, hn::Function(a, b)); } \
   };
 LANGEVIN_COMPARE(eq, Eq)
-LANGEVIN_COMPARE(ne, Ne)
 LANGEVIN_COMPARE(lt, Lt)
 LANGEVIN_COMPARE(gt, Gt)
 #undef LANGEVIN_COMPARE
+struct ne_fn {  // true for NaN, which Highway's Ne does not promise
+  template <class D, class V>
+  static HWY_INLINE VI apply(D d, V a, V b) { return truth(d, hn::Not(hn::Eq(a, b))); }
+};
 struct le_fn {  // Highway 1.0 has no integer Le and Ge
   static HWY_INLINE VI apply(F32 d, VF a, VF b) { return truth(d, hn::Le(a, b)); }
   static HWY_INLINE VI apply(I32 d, VI a, VI b) { return hn::Sub(hn::Set(d, 1), truth(d, hn::Gt(a, b))); }

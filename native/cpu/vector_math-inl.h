@@ -278,17 +278,17 @@ HWY_INLINE V pow_f(D d, V x, V y) {
   // Magnitude 0 or inf: 0 or inf by the sign of y; NaN stays.
   const V edge = hn::IfThenElse(hn::Eq(a, zero), hn::IfThenElse(hn::Lt(y, zero), inf, zero),
                                 hn::IfThenElse(hn::Lt(y, zero), zero, a));
-  r = hn::IfThenElse(ordinary, r, hn::IfThenElse(hn::Eq(y, y), edge, y));
+  r = hn::IfThenElse(ordinary, r, hn::IfThenElse(hn::IsNaN(y), y, edge));
   // |x| = 1 with infinite y.
   r = hn::IfThenElse(hn::And(hn::Eq(a, one), hn::Eq(hn::Abs(y), inf)), one, r);
   const auto integer = hn::Eq(hn::Floor(y), y);
   const V half = hn::Mul(y, hn::Set(d, 0.5f));
-  const auto odd = hn::And(integer, hn::Ne(hn::Floor(half), half));
+  const auto odd = hn::AndNot(hn::Eq(hn::Floor(half), half), integer);
   const V sign = hn::And(x, hn::SignBit(d));
   r = hn::IfThenElse(odd, hn::Or(hn::Abs(r), sign), r);
-  const auto undefined = hn::And(hn::And(hn::Lt(x, zero), hn::Lt(a, inf)), hn::Not(hn::Or(integer, hn::Ne(y, y))));
+  const auto undefined = hn::And(hn::And(hn::Lt(x, zero), hn::Lt(a, inf)), hn::Not(hn::Or(integer, hn::IsNaN(y))));
   r = hn::IfThenElse(undefined, hn::NaN(d), r);
-  r = hn::IfThenElse(hn::Ne(x, x), x, hn::IfThenElse(hn::Ne(y, y), y, r));
+  r = hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElse(hn::IsNaN(y), y, r));
   return hn::IfThenElse(hn::Or(hn::Eq(y, zero), hn::Eq(x, one)), one, r);
 }
 

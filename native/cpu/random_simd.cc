@@ -24,13 +24,13 @@ using VF = hn::Vec<F32>;
 // Low and high words of a * constant, lane for lane.
 HWY_INLINE void multiply(VU a, uint32_t constant, VU* low, VU* high) {
   const U32 d;
-  const VU m = hn::Set(d, constant);
 #if HWY_TARGET == HWY_SCALAR
   const uint64_t product = static_cast<uint64_t>(hn::GetLane(a)) * constant;
   *low = hn::Set(d, static_cast<uint32_t>(product));
   *high = hn::Set(d, static_cast<uint32_t>(product >> 32));
 #else
   const hn::Repartition<uint64_t, U32> d64;
+  const VU m = hn::Set(d, constant);
   const auto even = hn::MulEven(a, m);
   const auto odd = hn::MulEven(hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(d64, a))), m);
   *low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(odd)), hn::BitCast(d, even));

@@ -119,7 +119,10 @@ function externalised(t: TensorProto, location: string, offset: number): TensorP
 
 function hashOf(tensors: readonly TensorProto[]): string {
   const hash = createHash('sha256')
-  for (const t of tensors) hash.update(t.rawData)
+  for (const { rawData } of tensors) {
+    // In pieces: Node refuses to hash 2 GB at once.
+    for (let at = 0; at < rawData.length; at += 2 ** 26) hash.update(rawData.subarray(at, at + 2 ** 26))
+  }
   return hash.digest('hex').slice(0, 8)
 }
 

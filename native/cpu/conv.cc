@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "cpu/conv_direct.h"
+#include "cpu/conv_narrow.h"
 #include "cpu/dnnl.h"
 #include "ops/registry.h"
 
@@ -195,10 +196,28 @@ class DirectConvKernel : public Kernel {
   size_t workspace_ = 0;
 };
 
+// Few plain result channels from blocked ones (conv_narrow.h). The few weights are packed at every run.
+class NarrowConvKernel : public Kernel {
+ public:
+  explicit NarrowConvKernel(const NarrowConv& conv) : conv_(conv) {}
+  size_t workspace() const override { return conv_.packed_bytes(); }
+  void run(const KernelArgs& args) override {
+    float* packed = static_cast<float*>(args.workspace);
+    conv_.pack(static_cast<const float*>(args.inputs[1]), packed);
+    const float* bias = conv_.bias ? static_cast<const float*>(args.inputs[2]) : nullptr;
+    conv_.run(static_cast<const float*>(args.inputs[0]), packed, bias, static_cast<float*>(args.outputs[0]));
+  }
+
+ private:
+  NarrowConv conv_;
+};
+
 std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection direction) {
   const ConvGeometry g = conv_geometry(in, direction);
   const TensorDesc& x = direction == ConvDirection::InputGrad ? in.outputs[0] : in.inputs[0];
   const TensorDesc& y = direction == ConvDirection::Forward ? in.outputs[0] : direction == ConvDirection::InputGrad ? in.inputs[0] : in.inputs[1];
+  NarrowConv narrow;
+  if (NarrowConv::from(direction, g, in.inputs[0].layout, in.outputs[0].layout, &narrow)) return std::make_unique<NarrowConvKernel>(narrow);
   if (!g.empty()) {
     DnnlOp op = choose_convolution(direction, g, dnnl_format(x.layout), dnnl_format(y.layout));
     if (op) {

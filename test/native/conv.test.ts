@@ -85,10 +85,10 @@ const table: Record<string, Case> = {
   'stride 2, 1x1, remainder': { n: 3, c: 32, h: 8, w: 7, o: 64, kernel: [1, 1], stride: [2, 2] },
   '1x1': { n: 3, c: 32, h: 5, w: 5, o: 16, kernel: [1, 1] },
   'channels beside the block': { n: 3, c: 12, h: 6, w: 6, o: 20, ...same },
-  'groups': { n: 2, c: 32, h: 6, w: 6, o: 64, ...same, groups: 2 },
-  'depthwise': { n: 2, c: 32, h: 6, w: 6, o: 32, ...same, groups: 32 },
+  groups: { n: 2, c: 32, h: 6, w: 6, o: 64, ...same, groups: 2 },
+  depthwise: { n: 2, c: 32, h: 6, w: 6, o: 32, ...same, groups: 32 },
   'depthwise, beside the block': { n: 2, c: 5, h: 6, w: 6, o: 10, ...same, groups: 5 },
-  'dilation': { n: 2, c: 16, h: 9, w: 9, o: 16, kernel: [3, 3], padding: [2, 2, 2, 2], dilation: [2, 2] },
+  dilation: { n: 2, c: 16, h: 9, w: 9, o: 16, kernel: [3, 3], padding: [2, 2, 2, 2], dilation: [2, 2] },
   'kernel larger than the image': { n: 2, c: 16, h: 2, w: 2, o: 16, kernel: [5, 5], padding: [2, 2, 2, 2] },
   'padding as large as the kernel': { n: 2, c: 16, h: 3, w: 3, o: 16, kernel: [2, 2], padding: [3, 2, 4, 2] },
   'one pixel': { n: 1, c: 1, h: 1, w: 1, o: 1, kernel: [1, 1] },
@@ -107,7 +107,10 @@ describe('convolutions', () => {
     for (let i = 0; i < 40; i++) {
       const depthwise = random() < 0.2
       const c = pick()
-      const size = (low: number, high: number): [number, number] => [between(random, low, high), between(random, low, high)]
+      const size = (low: number, high: number): [number, number] => [
+        between(random, low, high),
+        between(random, low, high),
+      ]
       const g: Case = {
         n: between(random, 1, 4),
         c,

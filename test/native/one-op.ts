@@ -1,6 +1,6 @@
 /** Runs one instruction natively and compares with naive float64 loops: the drive of the kernel tests beside it. Not a test itself. */
 import { expect } from 'vitest'
-import { elementCount } from '../../lib/graph/shape.ts'
+import { sizeOf } from '../../lib/graph/shape.ts'
 import { addon, type NativePlan } from '../../lib/runtime/addon.ts'
 import { compileRaw, f32, type generator, type RawPlan, tensor } from './plan-json.ts'
 
@@ -13,11 +13,11 @@ export type Random = ReturnType<typeof generator>
 
 /** Values in [-1, 1), rounded to float32 so that both sides start from the same numbers. */
 export function uniform(shape: readonly number[], random: Random): Array64 {
-  return { shape, data: Float64Array.from({ length: elementCount(shape) }, () => Math.fround(random() * 2 - 1)) }
+  return { shape, data: Float64Array.from({ length: sizeOf(shape) }, () => Math.fround(random() * 2 - 1)) }
 }
 
 export function zeros(shape: readonly number[]): Array64 {
-  return { shape, data: new Float64Array(elementCount(shape)) }
+  return { shape, data: new Float64Array(sizeOf(shape)) }
 }
 
 /** An integer in low..high, both included. */
@@ -31,7 +31,13 @@ const identity = { stride: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1], grou
  * A plan of one instruction. With `blocked`, each rank-4 input first goes through a depthwise 1x1 convolution by ones, which leaves its
  * numbers alone but produces it in the layout that convolutions prefer for its channels.
  */
-function planOf(op: string, inputs: readonly Array64[], attr: Record<string, unknown>, shape: readonly number[], blocked: boolean): RawPlan {
+function planOf(
+  op: string,
+  inputs: readonly Array64[],
+  attr: Record<string, unknown>,
+  shape: readonly number[],
+  blocked: boolean,
+): RawPlan {
   const plan: RawPlan = {
     version: 1,
     values: inputs.map((t) => f32(...t.shape)),
@@ -58,8 +64,11 @@ function planOf(op: string, inputs: readonly Array64[], attr: Record<string, unk
 /** Runs a plan on the inputs (and ones for whatever else it takes); the same bits must come out three times. */
 async function runThrice(plan: RawPlan, native: NativePlan, inputs: readonly Array64[]): Promise<Float32Array> {
   const shapes = plan.inputs.map((v) => (plan.values[v] as { shape: number[] }).shape)
-  const bound = shapes.map((s, i) => tensor(s, [...(inputs[i]?.data ?? new Float64Array(elementCount(s)).fill(1))]))
-  const result = new (addon().Tensor)('float32', (plan.values[(plan.outputs[0] as { value: number }).value] as { shape: number[] }).shape)
+  const bound = shapes.map((s, i) => tensor(s, [...(inputs[i]?.data ?? new Float64Array(sizeOf(s)).fill(1))]))
+  const result = new (addon().Tensor)(
+    'float32',
+    (plan.values[(plan.outputs[0] as { value: number }).value] as { shape: number[] }).shape,
+  )
   const runs: Float32Array[] = []
   for (let i = 0; i < 3; i++) {
     void result.write(new Float32Array(result.bytes / 4).fill(Number.NaN))

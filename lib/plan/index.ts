@@ -23,7 +23,7 @@ export { printPlan } from './print.ts'
 /** A result of the plan; `alias` is the position in `inputs` of a state tensor that it replaces, whose memory it may be written to. */
 export interface PlanOutput {
   readonly tensor: Tensor
-  readonly alias?: number | undefined
+  readonly alias?: number
 }
 
 export interface PlanOptions {

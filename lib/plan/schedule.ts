@@ -19,6 +19,9 @@ export interface Unit {
   readonly overwrites?: readonly PlanNode[]
 }
 
+/** Bytes that may wait for the end of the plan, so that a counter or key is advanced last and its readers can be late. */
+const littleMemory = 1024
+
 export function schedule(units: readonly Unit[], pinned: ReadonlySet<PlanNode>): Unit[] {
   const graph = new UnitGraph(units)
   graph.orderOverwrites()
@@ -110,6 +113,10 @@ class UnitGraph {
       const at = order[i] as number
       const unit = this.units[at] as Unit
       const users = [...(this.users[at] as Set<number>)]
+      const end = order.length
+      if (users.length === 0 && unit.overwrites?.length && this.held(unit, at, end, keys) <= littleMemory) {
+        keys[at] = end
+      }
       if (users.length === 0 || unit.writes.some((n) => pinned.has(n))) continue
       const target = Math.min(...users.map((u) => keys[u] as number)) - 0.5
       if (target > i && this.held(unit, at, target, keys) < bytes(unit.writes)) keys[at] = target

@@ -9,7 +9,7 @@ import { interpretPlan } from '../../lib/plan/interpret.ts'
 import type { TestGraph } from './nets.ts'
 import { generator } from './random-graphs.ts'
 
-/** Random feeds: floats in [-2, 2), integers in 0..9, booleans. */
+/** Random feeds: floats in [-2, 2), float scalars (rates, counts) in [0, 1), integers in 0..9, booleans. */
 export function feedsFor(inputs: readonly Tensor[], seed: number): RefArray[] {
   const next = generator(seed)
   return inputs.map((t) => {

@@ -8,6 +8,7 @@ import { conv2d } from './conv.ts'
 import * as elementwise from './elementwise.ts'
 import { argmax, gather, scatterAdd, scatterRows } from './gather.ts'
 import { matmul } from './matmul.ts'
+import { pad } from './pad.ts'
 import { avgpool2d, maxpool2d } from './pool.ts'
 import * as reduce from './reduce.ts'
 import { resize2d } from './resize.ts'
@@ -80,7 +81,7 @@ const methods = {
   broadcast: shape.broadcast,
   slice: shape.slice,
   sliceAxis: shape.sliceAxis,
-  pad: shape.pad,
+  pad,
   flatten: shape.flatten,
   squeeze: shape.squeeze,
   unsqueeze: shape.unsqueeze,

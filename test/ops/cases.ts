@@ -2,7 +2,8 @@
 import type { OpCase } from './case.ts'
 import { elementwiseCases } from './cases-elementwise.ts'
 import { imageCases } from './cases-image.ts'
-import { structuredCases } from './cases-structured.ts'
+import { moveCases } from './cases-move.ts'
+import { reduceCases } from './cases-reduce.ts'
 
 export * from './case.ts'
-export const cases: readonly OpCase[] = [...elementwiseCases, ...structuredCases, ...imageCases]
+export const cases: readonly OpCase[] = [...elementwiseCases, ...reduceCases, ...moveCases, ...imageCases]

@@ -7,7 +7,7 @@ import { normalizeAxes, normalizeAxis, reducedShape, showShape } from '../graph/
 import type { Tensor } from '../graph/tensor.ts'
 import { expectFinite, expectInteger, type NoAttrs, operand } from './check.ts'
 import { defineOp, type OnnxContext, type RefArray } from './define.ts'
-import { add, cast, div, eq, finite, gt, iota, minimum, mul, select, sub } from './elementwise.ts'
+import { add, cast, div, eq, finite, ge, gt, iota, logicalAnd, lt, minimum, mul, select, sub } from './elementwise.ts'
 import { one, onnxReduce } from './onnx.ts'
 import { type Axes, max, mean, moments, type ReduceAttrs, type ReduceOptions, sum } from './reduce.ts'
 import { at, erfReference, foldRef, mapRef } from './ref.ts'
@@ -205,11 +205,12 @@ const softmaxCrossEntropyOp = defineOp<NoAttrs>({
     }
     return { shape: labels.shape, dtype: 'float32' }
   },
-  // g·(softmax(x) - onehot)
+  // g·(softmax(x) - onehot), and nothing for rows whose label selects no class.
   gradient: ({ inputs, grad }) => {
     const [x, labels] = [at(inputs, 0), at(inputs, 1)]
     const classes = at(x.shape, x.rank - 1)
-    return [mul(unsqueeze(grad, -1), sub(softmax(x), oneHot(labels, classes))), null]
+    const counted = select(logicalAnd(ge(labels, 0), lt(labels, classes)), grad, 0)
+    return [mul(unsqueeze(counted, -1), sub(softmax(x), oneHot(labels, classes))), null]
   },
   decompose: (inputs) => {
     const [x, labels] = [at(inputs, 0), at(inputs, 1)]

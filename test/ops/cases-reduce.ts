@@ -284,7 +284,7 @@ const composites: OpCase[] = [
     'softmax_cross_entropy ignores labels outside',
     () => [floats([3, 4]), ints([-1, 4, 1])],
     ops.softmaxCrossEntropy,
-    vectorMath,
+    { ...one, ...vectorMath },
   ),
   opCase(
     'one_hot',

@@ -2,7 +2,7 @@
 import { normalizeAxes, reducedShape, type Shape, sameShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { GraphBuilder } from './builder.ts'
-import { constantOf, isConstant } from './constants.ts'
+import { constantOf, isConstant, scalarOf } from './constants.ts'
 import type { Candidate, Rule } from './simplify.ts'
 
 const reshape: Rule = (b, c) => {
@@ -20,6 +20,10 @@ const broadcast: Rule = (b, c) => {
   const shape = c.type.shape
   if (sameShape(x.shape, shape)) return x
   if (x.op.name === 'broadcast') return b.broadcast(x.inputs[0] as Tensor, shape)
+  const source = x.op.name === 'reshape' ? (x.inputs[0] as Tensor) : undefined
+  // Leading dimensions of 1 are broadcasting's own.
+  if (source && source.rank < x.rank && sameShape(paddedShape(source, x.rank), x.shape))
+    return b.broadcast(source, shape)
   if (x.op.name === 'iota' || x.size !== sizeOf(shape)) return undefined
   return b.reshape(x, shape)
 }
@@ -45,6 +49,8 @@ const matmul: Rule = (b, c) => {
   const [x, y] = c.inputs as [Tensor, Tensor]
   const inner = x.shape[x.rank - (c.attrs.transposeA === true ? 2 : 1)]
   if (inner === 1) return outerProduct(b, c, x, y)
+  const uniform = ofUniform(b, c, x, y)
+  if (uniform !== undefined) return uniform
   const swapX = swapsLastTwo(x)
   const swapY = swapsLastTwo(y)
   if (!swapX && !swapY) return undefined
@@ -59,6 +65,19 @@ function outerProduct(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tens
   const column = b.reshape(x, [...x.shape.slice(0, -2), m, 1])
   const row = b.reshape(y, [...y.shape.slice(0, -2), 1, n])
   return b.broadcast(b.make('mul', [column, row], {}), c.type.shape)
+}
+
+/** A matrix of one repeated value times y sums y's columns (and the other way round): ones come from gradients of sums. */
+function ofUniform(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor | undefined {
+  const [kx, ky] = [scalarOf(x), scalarOf(y)]
+  const other = kx !== undefined ? y : x
+  const k = kx ?? ky
+  if (k === undefined || x.dtype !== 'float32') return undefined
+  const summed = kx !== undefined ? (c.attrs.transposeB === true ? 1 : 2) : c.attrs.transposeA === true ? 2 : 1
+  const [m, n] = c.type.shape.slice(-2) as [number, number]
+  const sums = b.make('sum', [other], { axes: [other.rank - summed], keepDims: false })
+  const placed = b.reshape(sums, [...other.shape.slice(0, -2), ...(kx !== undefined ? [1, n] : [m, 1])])
+  return b.broadcast(b.make('mul', [placed, b.scalar(k, 'float32')], {}), c.type.shape)
 }
 
 function swapsLastTwo(t: Tensor): boolean {

@@ -13,8 +13,9 @@ import { generator } from './random-graphs.ts'
 export function feedsFor(inputs: readonly Tensor[], seed: number): RefArray[] {
   const next = generator(seed)
   return inputs.map((t) => {
-    const draw = () =>
-      t.dtype === 'float32' ? next() * 4 - 2 : t.dtype === 'bool' ? Math.round(next()) : Math.floor(next() * 10)
+    const float = t.rank === 0 ? next : () => next() * 4 - 2
+    const integer = () => Math.floor(next() * (t.dtype === 'bool' ? 2 : 10))
+    const draw = t.dtype === 'float32' ? float : integer
     return { shape: t.shape, data: Float64Array.from({ length: t.size }, draw) }
   })
 }

@@ -14,9 +14,7 @@ export const defaultBudget = 8
 /** Small leaves (scales, means) that a free value may have. */
 const freeLeaves = 6
 
-const expensive = new Set(
-  ['exp', 'expm1', 'log', 'log1p', 'sin', 'cos', 'tanh', 'sigmoid', 'softplus', 'erf', 'pow'].concat('rem'),
-)
+const expensive = new Set('exp expm1 log log1p sin cos tanh sigmoid softplus erf pow rem'.split(' '))
 const slow = new Set(['div', 'sqrt', 'rsqrt', 'reciprocal'])
 
 /** In units of an addition. */

@@ -152,7 +152,7 @@ struct ge_fn {
 struct clamp_fn {
   template <class D, class V>
   static HWY_INLINE V apply(D, V x, V low, V high) {
-    return hn::IfThenElse(hn::Gt(x, high), high, hn::IfThenElse(hn::Lt(x, low), low, x));
+    return hn::IfThenElse(hn::Lt(x, low), low, hn::IfThenElse(hn::Gt(x, high), high, x));
   }
 };
 template <class D>

@@ -100,7 +100,7 @@ LANGEVIN_HD inline int32_t logical_or(int32_t a, int32_t b) { return (a | b) != 
 template <class T>
 LANGEVIN_HD inline T select(int32_t condition, T a, T b) { return condition != 0 ? a : b; }
 template <class T>
-LANGEVIN_HD inline T clamp(T x, T low, T high) { return x > high ? high : x < low ? low : x; }  // NaN stays
+LANGEVIN_HD inline T clamp(T x, T low, T high) { return x < low ? low : x > high ? high : x; }  // NaN stays
 
 LANGEVIN_HD inline float cast_float(float x) { return x; }
 LANGEVIN_HD inline float cast_float(int32_t x) { return static_cast<float>(x); }

@@ -2,11 +2,19 @@
 /** The command `langevin`: picks the command, turns errors into one line and an exit code (1 failure, 2 usage, 130 cancelled). */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { packageVersion } from '../runtime/version.ts'
+import { benchCommand } from './bench.ts'
 import { type CommandSpec, helpText, runCommand, UsageError } from './command.ts'
 import { evaluateCommand, exportCommand, infoCommand, sampleCommand } from './run-commands.ts'
 import { trainCommand } from './train.ts'
 
-const commands: readonly CommandSpec[] = [trainCommand, sampleCommand, evaluateCommand, exportCommand, infoCommand]
+const commands: readonly CommandSpec[] = [
+  trainCommand,
+  sampleCommand,
+  evaluateCommand,
+  exportCommand,
+  benchCommand,
+  infoCommand,
+]
 
 function overview(): string {
   return [

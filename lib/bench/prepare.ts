@@ -1,0 +1,119 @@
+/**
+ * A workload made ready to be timed: network, state, compiled stages and one program, with the reset that brings it back to its start.
+ * Chains run as Chains runs them, training steps as the trainers' engine runs them. Timing is measure.ts's.
+ */
+import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import { Model } from '../nn/model.ts'
+import type { Network } from '../nn/network.ts'
+import { convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../nn/networks.ts'
+import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
+import { keyFromSeed, Recorder, type Stage, State } from '../runtime/state.ts'
+import { makeSampler } from '../samplers/samplers.ts'
+import { disposeStages, Engine, type Method } from '../trainers/trainer.ts'
+import { energyMethod, jemBenchMethod, randomTensor, recordChainStep } from './methods.ts'
+import type { ChainWorkload, EnergyWorkload, JemWorkload, Workload } from './workloads.ts'
+
+/** A compiled workload. One call of it is one step of `program`. */
+export interface Prepared {
+  readonly name: string
+  /** Units (chain steps or training steps) in a call. */
+  readonly units: number
+  readonly program: Program
+  readonly stages: readonly Stage[]
+  readonly state: State
+  /** Names of the float32 scalars that each call records. */
+  readonly metrics: readonly string[]
+  /** Back to the initial numbers, so that every repeat does the same work. */
+  reset(): Promise<void>
+  dispose(): void
+}
+
+/** Builds and compiles a workload; initial numbers follow from `seed`. */
+export function prepare(name: string, w: Workload, seed = 0): Promise<Prepared> {
+  if (w.net === 'wrn') return prepareJem(name, w, seed)
+  return 'chains' in w ? prepareChains(name, w, seed) : prepareEnergy(name, w, seed)
+}
+
+function energyNet(w: ChainWorkload | EnergyWorkload): Network {
+  if (w.net === 'conv') return convEnergyNetwork({ shape: w.shape, channels: w.channels, activation: w.act })
+  const [inputs, ...rest] = w.dims
+  if (inputs === undefined || rest.at(-1) !== 1)
+    throw new LangevinError('E_CONFIG', `workload: dims must be [inputs, ..., 1]; got [${w.dims}]`)
+  return mlpNetwork({ inputs, hidden: rest.slice(0, -1), activation: w.act })
+}
+
+async function prepareChains(name: string, w: ChainWorkload, seed: number): Promise<Prepared> {
+  const network = energyNet(w)
+  const state = new State('cpu')
+  await putVariables(state, new Model(network, { seed }))
+  const start = randomTensor([w.chains, ...network.shape], seed + 1)
+  await state.put('start', start)
+  await state.put('x', start)
+  await state.put('key', keyFromSeed(seed))
+  const sampler = makeSampler({ kind: 'sgld', steps: w.steps, stepSize: w.step_size, noise: w.noise })
+  const r = new Recorder(state)
+  recordChainStep(r, network, sampler, 'running', { x: 'x', key: 'key', energy: 'energy' })
+  const stage = await r.compile('chain')
+  const step: Instruction = { do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }
+  const program = makeProgram([
+    { do: 'copy', from: [state.get('start')], to: [state.get('x')] },
+    { do: 'repeat', count: sampler.steps, body: [step] },
+    { do: 'record', tensors: [state.get('energy')] },
+  ])
+  return {
+    name,
+    units: sampler.steps,
+    program,
+    stages: [stage],
+    state,
+    metrics: ['energy'],
+    reset: async () => {},
+    dispose: () => {
+      stage.plan.dispose()
+      state.dispose()
+    },
+  }
+}
+
+function prepareEnergy(name: string, w: EnergyWorkload, seed: number): Promise<Prepared> {
+  const { network, method } = energyMethod(name, w, energyNet(w))
+  return prepareTraining(name, network, method, { kind: 'adam', learningRate: w.lr }, seed)
+}
+
+function prepareJem(name: string, w: JemWorkload, seed: number): Promise<Prepared> {
+  const network = wideResNetNetwork({ depth: w.depth, width: w.width })
+  const optimizer = { kind: 'sgd', learningRate: w.lr, momentum: 0.9, weightDecay: 4e-4 } as const
+  return prepareTraining(name, network, jemBenchMethod(w, network), optimizer, seed)
+}
+
+async function prepareTraining(
+  name: string,
+  network: Network,
+  method: Method,
+  optimizer: ConstructorParameters<typeof Engine>[3]['optimizer'] & object,
+  seed: number,
+): Promise<Prepared> {
+  const state = new State('cpu')
+  const engine = new Engine(state, new Model(network, { seed }), method, { optimizer, seed })
+  await engine.setup()
+  const initial: ReadonlyMap<string, HostTensor> = await state.read()
+  const { program, stages, metrics } = await engine.compile({ stepsPerEpoch: 1, totalSteps: 1 })
+  return {
+    name,
+    units: 1,
+    program,
+    stages,
+    state,
+    metrics,
+    reset: () => state.restore(initial, 'the initial state'),
+    dispose: () => {
+      disposeStages(stages)
+      state.dispose()
+    },
+  }
+}
+
+async function putVariables(state: State, model: Model): Promise<void> {
+  for (const v of model.network.variables) await state.put(v.name, model.value(v.name))
+}

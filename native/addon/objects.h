@@ -32,6 +32,7 @@ class PlanObject final : public Napi::ObjectWrap<PlanObject> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit PlanObject(const Napi::CallbackInfo& info);
+  void Finalize(Napi::Env env) override;
   const std::shared_ptr<CompiledPlan>& get(Napi::Env env) const;
   static Napi::Value compile(const Napi::CallbackInfo& info);
 
@@ -39,6 +40,7 @@ class PlanObject final : public Napi::ObjectWrap<PlanObject> {
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
+  void release(Napi::Env env);
 
   std::shared_ptr<CompiledPlan> plan_;
 };

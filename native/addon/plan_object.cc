@@ -20,6 +20,15 @@ Napi::Function PlanObject::define(Napi::Env env) {
 PlanObject::PlanObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PlanObject>(info) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Plan: use compile()");
   plan_ = *info[0].As<Napi::External<PlanHandle>>().Data();
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(plan_->stats().persistent_bytes));
+}
+
+void PlanObject::Finalize(Napi::Env env) { release(env); }
+
+void PlanObject::release(Napi::Env env) {
+  if (!plan_) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(plan_->stats().persistent_bytes));
+  plan_.reset();  // queued work and programs hold it until they are done
 }
 
 const std::shared_ptr<CompiledPlan>& PlanObject::get(Napi::Env env) const {
@@ -66,7 +75,7 @@ Napi::Value PlanObject::run(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value PlanObject::dispose(const Napi::CallbackInfo& info) {
-  plan_.reset();
+  release(info.Env());
   return info.Env().Undefined();
 }
 

@@ -3,9 +3,14 @@ import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import { type Shape, sizeOf } from '../../lib/graph/shape.ts'
 import type { Network } from '../../lib/nn/network.ts'
 
-export function pattern(shape: Shape, phase: number, scale = 1, offset = 0): HostTensor {
+/** offset + scale·u, u uniform in [-1, 1) from Murmur3's finalizer of (index, seed), rounded to float32. */
+export function pattern(shape: Shape, seed: number, scale = 1, offset = 0): HostTensor {
   const data = Float32Array.from({ length: sizeOf(shape) }, (_, i) => {
-    return offset + scale * Math.sin(1.7 * i + phase + 0.3 * Math.sin(0.011 * i))
+    let h = (Math.imul(i + 1, 2654435761) + Math.imul(seed, 40503)) >>> 0
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
+    h = (h ^ (h >>> 16)) >>> 0
+    return offset + scale * (h / 2 ** 31 - 1)
   })
   return hostTensor(data, shape)
 }
@@ -15,12 +20,12 @@ export function patternWeights(network: Network): Map<string, HostTensor> {
   const names = network.variables.map((v) => v.name).sort()
   return new Map(
     network.variables.map(({ name, shape }) => {
-      const phase = 0.1 * names.indexOf(name)
+      const seed = names.indexOf(name)
       const fanIn = sizeOf(shape) / (shape[0] as number)
-      if (name.endsWith('running_var')) return [name, pattern(shape, phase, 0.4, 1)]
-      if (shape.length > 1) return [name, pattern(shape, phase, 1.5 / Math.sqrt(fanIn))]
-      if (name.endsWith('weight')) return [name, pattern(shape, phase, 0.3, 1)]
-      return [name, pattern(shape, phase, 0.2)]
+      if (name.endsWith('running_var')) return [name, pattern(shape, seed, 0.4, 1)]
+      if (shape.length > 1) return [name, pattern(shape, seed, 1.7 / Math.sqrt(fanIn))]
+      if (name.endsWith('weight')) return [name, pattern(shape, seed, 0.3, 1)]
+      return [name, pattern(shape, seed, 0.2)]
     }),
   )
 }

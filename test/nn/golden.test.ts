@@ -25,10 +25,18 @@ interface Case {
   gradients: Record<string, Digest>
 }
 
-const golden = JSON.parse(readFileSync(new URL('../golden/networks.json', import.meta.url), 'utf8')) as { cases: Case[] }
+const golden = JSON.parse(readFileSync(new URL('../golden/networks.json', import.meta.url), 'utf8')) as {
+  cases: Case[]
+}
 
 async function compute(c: Case) {
-  const network = wideResNetNetwork({ depth: c.depth, width: c.width, norm: c.norm, channels: c.channels, size: c.size })
+  const network = wideResNetNetwork({
+    depth: c.depth,
+    width: c.width,
+    norm: c.norm,
+    channels: c.channels,
+    size: c.size,
+  })
   const weights = patternWeights(network)
   const x = ops.input('x', [4, c.channels, c.size, c.size], 'float32')
   const y = ops.input('y', [4], 'int32')
@@ -38,11 +46,18 @@ async function compute(c: Case) {
   const [gx] = grad(ops.sum(energy), [x])
   const loss = ops.add(ops.mean(ops.softmaxCrossEntropy(logits, y)), ops.mul(ops.mean(energy), 0.5))
   const names = network.variables.filter((v) => v.role === 'parameter').map((v) => v.name)
-  const gradients = grad(loss, names.map((n) => variables.tensor(n)))
+  const gradients = grad(
+    loss,
+    names.map((n) => variables.tensor(n)),
+  )
   const all = network.variables.map((v) => v.name)
   const outputs = [logits, energy, gx as Tensor, loss, ...gradients].map((tensor) => ({ tensor }))
   const plan = await compileGraph([x, y, ...all.map((n) => variables.tensor(n))], outputs)
-  const feeds = [pattern(x.shape, 0.5, 0.9), hostTensor(Int32Array.from(c.labels), [4]), ...all.map((n) => weights.get(n) as HostTensor)]
+  const feeds = [
+    pattern(x.shape, 500, 0.9),
+    hostTensor(Int32Array.from(c.labels), [4]),
+    ...all.map((n) => weights.get(n) as HostTensor),
+  ]
   const results = await plan.call(feeds)
   plan.dispose()
   return { results, names }
@@ -52,7 +67,13 @@ describe('wide residual networks agree with PyTorch to 1e-4', () => {
   for (const c of golden.cases) {
     test(`depth ${c.depth}, width ${c.width}, norm ${c.norm}, ${c.channels}x${c.size}x${c.size}, ${c.mode}`, async () => {
       const { results, names } = await compute(c)
-      const [logits, energy, gx, loss, ...gradients] = results as [HostTensor, HostTensor, HostTensor, HostTensor, ...HostTensor[]]
+      const [logits, energy, gx, loss, ...gradients] = results as [
+        HostTensor,
+        HostTensor,
+        HostTensor,
+        HostTensor,
+        ...HostTensor[],
+      ]
       expect(relativeError(logits.data, c.logits.data)).toBeLessThan(1e-4)
       expect(relativeError(energy.data, c.energy.data)).toBeLessThan(1e-4)
       expect(relativeError(gx.data, c.inputGradient.data)).toBeLessThan(1e-4)
@@ -64,7 +85,10 @@ describe('wide residual networks agree with PyTorch to 1e-4', () => {
         const want = c.gradients[name] as Digest
         const got = digest(gradients[i] as HostTensor)
         if (want.norm < 1e-4 * largest) expect(got.norm, name).toBeLessThan(2e-4 * largest)
-        else expect(digestError(got, want, (gradients[i] as HostTensor).data.length), name).toBeLessThan(1e-4 * Math.max(1, (0.05 * largest) / want.norm))
+        else
+          expect(digestError(got, want, (gradients[i] as HostTensor).data.length), name).toBeLessThan(
+            1e-4 * Math.max(1, (0.05 * largest) / want.norm),
+          )
       })
     })
   }

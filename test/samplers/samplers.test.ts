@@ -1,10 +1,10 @@
 /** Samplers: moments of known targets, PYLD's fused form against its true inner loop, seeds, thread counts, divergence, cancelling. */
 import { afterEach, describe, expect, test } from 'vitest'
 import type { HostTensor } from '../../lib/graph/host-tensor.ts'
-import { Chains, type ChainsOptions } from '../../lib/samplers/chains.ts'
-import type { SamplerOptions } from '../../lib/samplers/samplers.ts'
 import { defineEnergy, wideResNet } from '../../lib/nn/models.ts'
 import { addonInfo, setThreads } from '../../lib/runtime/addon.ts'
+import { Chains, type ChainsOptions } from '../../lib/samplers/chains.ts'
+import type { SamplerOptions } from '../../lib/samplers/samplers.ts'
 
 const threads = addonInfo().threads
 afterEach(() => setThreads(threads))
@@ -12,7 +12,13 @@ afterEach(() => setThreads(threads))
 /** E(x) = Σ (x_i - m_i)² / (2 s_i²). */
 const gaussian = (means: number[], scales: number[]) =>
   defineEnergy({ shape: [means.length] }, (x) => {
-    const columns = means.map((m, i) => x.slice([0, i], [x.shape[0] as number, i + 1]).sub(m).square().mul(0.5 / (scales[i] as number) ** 2))
+    const columns = means.map((m, i) =>
+      x
+        .slice([0, i], [x.shape[0] as number, i + 1])
+        .sub(m)
+        .square()
+        .mul(0.5 / (scales[i] as number) ** 2),
+    )
     return columns.reduce((a, b) => a.add(b)).sum(-1)
   })
 
@@ -70,7 +76,13 @@ describe('proximal SGLD', () => {
       await chains.advance(1)
       seen.push([...(await chains.read()).data])
     }
-    expect(seen).toEqual([[0.25, -0.25], [0.5, -0.5], [0.75, -0.75], [1, -1], [1, -1]])
+    expect(seen).toEqual([
+      [0.25, -0.25],
+      [0.5, -0.5],
+      [0.75, -0.75],
+      [1, -1],
+      [1, -1],
+    ])
     chains.dispose()
   })
 })
@@ -95,8 +107,12 @@ describe('PYLD', () => {
   })
 
   test('noise inside the inner loop is drawn anew in each inner step', async () => {
-    const flat = defineEnergy({ shape: [1] }, (x, scope) => x.mul(scope.parameter('unused', [1], { kind: 'constant', value: 0 })).sum(-1))
-    await expect(Chains.start(flat, { sampler: { kind: 'pyld', noise: 0.1 } })).rejects.toThrow(/needs a network with stages/)
+    const flat = defineEnergy({ shape: [1] }, (x, scope) =>
+      x.mul(scope.parameter('unused', [1], { kind: 'constant', value: 0 })).sum(-1),
+    )
+    await expect(Chains.start(flat, { sampler: { kind: 'pyld', noise: 0.1 } })).rejects.toThrow(
+      /needs a network with stages/,
+    )
     const quiet = await run({ kind: 'pyld', outer: 1, inner: 2, stepSize: 0.2 })
     const noisy = await run({ kind: 'pyld', outer: 1, inner: 2, stepSize: 0.2, noise: 0.05 })
     expect(Math.max(...quiet.data.map((v, i) => Math.abs(v - (noisy.data[i] as number))))).toBeGreaterThan(0.01)
@@ -107,7 +123,11 @@ describe('seeds and threads', () => {
   const options = { chains: 500, sampler: { kind: 'sgld', stepSize: 0.05, noise: 'langevin' } } as const
 
   test('the same seed repeats bit for bit, another does not', async () => {
-    const [a, b, c] = [await draw({ ...options, seed: 1 }, 20), await draw({ ...options, seed: 1 }, 20), await draw({ ...options, seed: 2 }, 20)]
+    const [a, b, c] = [
+      await draw({ ...options, seed: 1 }, 20),
+      await draw({ ...options, seed: 1 }, 20),
+      await draw({ ...options, seed: 2 }, 20),
+    ]
     expect(a.data).toEqual(b.data)
     expect(a.data).not.toEqual(c.data)
   })
@@ -133,7 +153,10 @@ describe('seeds and threads', () => {
 describe('info', () => {
   test('energies fall from a far start, and trajectories are kept on request', async () => {
     const start = { dtype: 'float32', shape: [64, 2], data: new Float32Array(128).fill(5) } as const
-    const chains = await Chains.start(gaussian([0, 0], [1, 1]), { start, sampler: { kind: 'sgld', stepSize: 0.1, noise: 'langevin' } })
+    const chains = await Chains.start(gaussian([0, 0], [1, 1]), {
+      start,
+      sampler: { kind: 'sgld', stepSize: 0.1, noise: 'langevin' },
+    })
     const { energy, trajectory, steps, acceptance } = await chains.advance(40, { record: 10 })
     expect(energy).toHaveLength(40)
     expect(energy[0]).toBeCloseTo(25, 4)
@@ -153,8 +176,12 @@ describe('info', () => {
   test('impossible options are refused by name and value', async () => {
     const model = gaussian([0], [1])
     await expect(Chains.start(model, { chains: 0 })).rejects.toThrow(/chains must be a positive integer; got 0/)
-    await expect(Chains.start(model, { sampler: { kind: 'sgld', stepSize: Number.NaN } })).rejects.toThrow(/stepSize must be a finite number ≥ 0; got NaN/)
-    await expect(Chains.start(model, { sampler: { kind: 'sgdl' } as unknown as SamplerOptions })).rejects.toThrow(/'sgdl' is not known. Did you mean 'sgld'/)
+    await expect(Chains.start(model, { sampler: { kind: 'sgld', stepSize: Number.NaN } })).rejects.toThrow(
+      /stepSize must be a finite number ≥ 0; got NaN/,
+    )
+    await expect(Chains.start(model, { sampler: { kind: 'sgdl' } as unknown as SamplerOptions })).rejects.toThrow(
+      /'sgdl' is not known. Did you mean 'sgld'/,
+    )
     await expect(Chains.start(model, { class: 1 })).rejects.toThrow(/needs a classifier/)
   })
 })

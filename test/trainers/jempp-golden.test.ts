@@ -11,7 +11,22 @@ import { Engine } from '../../lib/trainers/trainer.ts'
 import { type Digest, digest, digestError, pattern, patternWeights } from '../golden/pattern.ts'
 
 interface Golden {
-  settings: Record<'depth' | 'width' | 'channels' | 'size' | 'batch' | 'outer' | 'inner' | 'pyldStep' | 'clamp' | 'learningRate' | 'momentum' | 'weightDecay' | 'bufferRows', number>
+  settings: Record<
+    | 'depth'
+    | 'width'
+    | 'channels'
+    | 'size'
+    | 'batch'
+    | 'outer'
+    | 'inner'
+    | 'pyldStep'
+    | 'clamp'
+    | 'learningRate'
+    | 'momentum'
+    | 'weightDecay'
+    | 'bufferRows',
+    number
+  >
   steps: {
     labels: number[]
     rows: number[]
@@ -26,6 +41,9 @@ interface Golden {
   buffer: Digest
 }
 
+// PyTorch's own float32 run differs from its float64 run by 2e-3 in the chains: a gradient near a kink or a clamp falls to the other side.
+const CHAIN_TOLERANCE = 1e-2
+
 const golden = JSON.parse(readFileSync(new URL('../golden/jempp-steps.json', import.meta.url), 'utf8')) as Golden
 
 /** The engine of the recipe, with its draw stage replaced by fixed batches. */
@@ -37,8 +55,8 @@ async function makeEngine() {
   const shape = [s.channels, s.size, s.size]
   const data = new Dataset({
     name: 'fixed',
-    features: pattern([20, ...shape], 1, 0.9),
-    labels: Int32Array.from({ length: 20 }, (_, i) => i % 10),
+    features: pattern([40, ...shape], 1, 0.9),
+    labels: Int32Array.from({ length: 40 }, (_, i) => i % 10),
     classes: 10,
   })
   const options = {
@@ -51,7 +69,7 @@ async function makeEngine() {
   const state = new State('cpu')
   const engine = new Engine(state, model, new JemMethod(network, settings, data), options)
   await engine.setup()
-  await state.get('chain/buffer').write(pattern([s.bufferRows, ...shape], 2.5, 0.8))
+  await state.get('chain/buffer').write(pattern([s.bufferRows, ...shape], 2500, 0.8))
   return { engine, state, shape, compiled: await engine.compile({ stepsPerEpoch: 2, totalSteps: 5 }) }
 }
 
@@ -69,8 +87,8 @@ test('five JEM++ steps equal the PyTorch recipe', async () => {
   const { state, shape, compiled } = await makeEngine()
   const [, chain, gradient, update] = compiled.stages
   for (const [k, want] of golden.steps.entries()) {
-    await state.get('batch/data').write(pattern([s.batch, ...shape], 10 + k, 0.9))
-    await state.get('batch/labelled').write(pattern([s.batch, ...shape], 20 + k, 0.9))
+    await state.get('batch/data').write(pattern([s.batch, ...shape], 1000 + k, 0.9))
+    await state.get('batch/labelled').write(pattern([s.batch, ...shape], 2000 + k, 0.9))
     await state.get('batch/labels').write(hostTensor(Int32Array.from(want.labels), [s.batch]))
     await state.get('chain/marginalRows').write(hostTensor(Int32Array.from(want.rows), [s.batch]))
     await state.get('chain/marginal').write(takeRows(await state.get('chain/buffer').read(), want.rows, shape))
@@ -80,17 +98,22 @@ test('five JEM++ steps equal the PyTorch recipe', async () => {
     await run(update)
     const metric = async (name: string) => (await state.get(`metric/${name}`).read()).data[0] as number
     for (const name of ['loss', 'energyData', 'energyNegatives', 'crossEntropy'] as const) {
-      expect(Math.abs((await metric(name)) - want[name]), `step ${k}: ${name}`).toBeLessThan(1e-3 * Math.max(1, Math.abs(want[name])))
+      expect(Math.abs((await metric(name)) - want[name]), `step ${k}: ${name}`).toBeLessThan(
+        1e-3 * Math.max(1, Math.abs(want[name])),
+      )
     }
     expect(await metric('accuracy')).toBeCloseTo(want.accuracy, 5)
-    expect(digestError(digest(await state.get('chain/marginal').read()), want.chains, s.batch * 64), `step ${k}: chains`).toBeLessThan(1e-3)
+    expect(
+      digestError(digest(await state.get('chain/marginal').read()), want.chains, s.batch * 64),
+      `step ${k}: chains`,
+    ).toBeLessThan(CHAIN_TOLERANCE)
     for (const [name, weights] of Object.entries(want.weights)) {
       const got = await state.get(name).read()
       expect(digestError(digest(got), weights, got.data.length), `step ${k}: ${name}`).toBeLessThan(1e-3)
     }
   }
   const buffer = await state.get('chain/buffer').read()
-  expect(digestError(digest(buffer), golden.buffer, buffer.data.length)).toBeLessThan(1e-3)
+  expect(digestError(digest(buffer), golden.buffer, buffer.data.length)).toBeLessThan(CHAIN_TOLERANCE)
   compiled.dispose()
   state.dispose()
 })

@@ -4,7 +4,7 @@
 // Activations whose channels are divisible by the machine's block are blocked, others plain; weights, their gradients and biases are
 // plain at the interface. Inside, oneDNN chooses the weight format; packed parameters are kept until their version changes.
 #include <cstdlib>
-#include <cstring>
+#include <string>
 
 #include "cpu/conv_direct.h"
 #include "cpu/conv_narrow.h"
@@ -25,14 +25,18 @@ size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 //              64->64 at 16x16  248/564  247/562  221/434      128->128 at 2x2  304/130  341/129  201/149
 //   640->640 at 8x8: batch 4  258/314  260/306  196/265, batch 16  269/572  266/568  195/500;  64->64 at 8x8: batch 1  237/86, batch 8  270/357 273/232 234/203
 // So: enough channels on both sides, tiles that are mostly full, and enough tiles to amortise the transformed weights.
-// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it.
+// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it, =auto (or unset) follows the rule.
 bool prefer_winograd(ConvDirection direction, const ConvGeometry& g) {
-  const char* setting = std::getenv("LANGEVIN_WINOGRAD");
-  if (setting != nullptr && std::strcmp(setting, "0") == 0) return false;
+  const char* variable = std::getenv("LANGEVIN_WINOGRAD");
+  const std::string setting = variable == nullptr || *variable == 0 ? "auto" : variable;
+  if (setting != "0" && setting != "1" && setting != "auto") {
+    throw PlanError("LANGEVIN_WINOGRAD must be 0 (never), 1 (wherever it exists) or auto; got '" + setting + "'");
+  }
+  if (setting == "0") return false;
   if (g.kh != 3 || g.kw != 3 || g.stride[0] != 1 || g.stride[1] != 1 || g.dilation[0] != 1 || g.dilation[1] != 1 || g.groups != 1) return false;
   // oneDNN 2.6.3 offers Winograd for uneven padding too and then returns a wrong input gradient.
   if (g.pad[0] != g.pad[2] || g.pad[1] != g.pad[3] || g.pad[0] > 1 || g.pad[1] > 1) return false;
-  if (setting != nullptr && std::strcmp(setting, "1") == 0) return true;
+  if (setting == "1") return true;
   const int64_t rows = direction == ConvDirection::InputGrad ? g.h : g.oh, columns = direction == ConvDirection::InputGrad ? g.w : g.ow;
   const int64_t tiles = g.n * ((rows + 3) / 4) * ((columns + 3) / 4);
   const double filled = static_cast<double>(g.n * rows * columns) / (16.0 * static_cast<double>(tiles));

@@ -157,6 +157,20 @@ describe('the choice of algorithm', () => {
     expect(difference(on, Float64Array.from(off))).toBeLessThan(tolerance)
   })
 
+  test('another LANGEVIN_WINOGRAD is refused by name', async () => {
+    process.env.LANGEVIN_WINOGRAD = 'yes'
+    const x = zeros([1, 32, 4, 4])
+    await expect(
+      expectOp(
+        'conv2d',
+        [x, zeros([32, 32, 3, 3])],
+        { stride: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 1 },
+        x,
+        0,
+      ),
+    ).rejects.toThrow("LANGEVIN_WINOGRAD must be 0 (never), 1 (wherever it exists) or auto; got 'yes'")
+  })
+
   test('packed weights follow the weights', async () => {
     const g: Case = { n: 2, c: 16, h: 4, w: 4, o: 16, ...same }
     const { attr, oh, ow } = geometry(g)

@@ -111,6 +111,8 @@ export async function expectOp(
       for (const blocked of layouts) {
         const plan = planOf(op, inputs, attr, want.shape, blocked)
         const native = await compileRaw(plan)
+        const whole = inputs.some((t) => t.shape.length === 4 && t.data.length > 0 && (t.shape[1] as number) % 16 === 0)
+        if (blocked && whole) expect(native.stats.text, 'a blocked tensor').toMatch(/:(8|16)@/)
         const got = await runThrice(plan, native, inputs)
         native.dispose()
         const where = `${op} ${inputs.map((t) => `[${t.shape}]`).join(' ')} ${JSON.stringify(attr)}, ${count} threads, blocked ${blocked}`

@@ -6,6 +6,7 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import { showShape } from '../graph/shape.ts'
+import { loadRuntime } from '../onnx/verify.ts'
 import { checkCount } from './checks.ts'
 import { sliceRows } from './rows.ts'
 
@@ -31,7 +32,7 @@ export async function onnxFeatures(path: string, x: HostTensor, options: Feature
   if (x.dtype !== 'float32' || rows < 1) {
     throw new LangevinError('E_SHAPE', `onnxFeatures: x must be float32 [n, ...]; got ${x.dtype}${showShape(x.shape)}`)
   }
-  const ort = await import('onnxruntime-node')
+  const ort = await loadRuntime()
   const session = await ort.InferenceSession.create(path).catch((cause: unknown) => {
     throw new LangevinError('E_ONNX', `cannot load the feature network '${path}': ${messageOf(cause)}`, { path }, cause)
   })

@@ -127,13 +127,14 @@ export async function openOnnx(model: string | Uint8Array, threads?: number): Pr
   }
 }
 
-async function loadRuntime(): Promise<Runtime> {
+/** ONNX Runtime, an optional peer of the package. @throws LangevinError E_ONNX that says how to install it. */
+export async function loadRuntime(): Promise<Runtime> {
   try {
     return await import('onnxruntime-node')
   } catch (cause) {
     throw new LangevinError(
       'E_ONNX',
-      `[onnx] checking a model needs the package onnxruntime-node, which does not load here: ${cause}. Run: npm install onnxruntime-node`,
+      `[onnx] running a model needs the package onnxruntime-node, which does not load here: ${cause}. Run: npm install --ignore-scripts onnxruntime-node (its install script only fetches a CUDA provider that is not needed)`,
       {},
       cause,
     )

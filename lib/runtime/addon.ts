@@ -87,8 +87,8 @@ const SPINS = '10000'
 let loaded: NativeAddon | undefined
 
 /**
- * The addon, loaded at the first call: from `LANGEVIN_ADDON` (a path) if set, else `prebuilds/<platform>-<arch>/langevin.node`, else a local
- * build in `build/Release`. Reads `LANGEVIN_THREADS`.
+ * The addon, loaded at the first call: from `LANGEVIN_ADDON` (a path) if set, else a local build in `build/Release` (who built one wants it),
+ * else `prebuilds/<platform>-<arch>/langevin.node`, which the package ships. Reads `LANGEVIN_THREADS`.
  * @throws LangevinError E_NATIVE_MISSING, saying what to run; E_CONFIG for a bad environment variable.
  */
 export function addon(): NativeAddon {
@@ -103,10 +103,10 @@ function load(): NativeAddon {
   const given = process.env.LANGEVIN_ADDON
   const candidates = given
     ? [given]
-    : [`prebuilds/${target}/langevin.node`, 'build/Release/langevin.node'].map((p) => fileURLToPath(new URL(p, root)))
+    : ['build/Release/langevin.node', `prebuilds/${target}/langevin.node`].map((p) => fileURLToPath(new URL(p, root)))
   const path = candidates.find((p) => existsSync(p))
   const build =
-    `build it with \`npm run build:native\` in ${fileURLToPath(root)}; that needs a C++17 compiler, CMake, oneDNN, Highway and ` +
+    `build it with \`npm install --ignore-scripts && npm run build:native\` in ${fileURLToPath(root)}; that needs a C++17 compiler, CMake, oneDNN, Highway and ` +
     'nlohmann-json (Debian, Ubuntu: apt-get install g++ cmake libdnnl-dev libhwy-dev nlohmann-json3-dev)'
   if (path === undefined) {
     const looked = candidates.join(' and ')

@@ -37,6 +37,7 @@ done < <(ldd build/Release/langevin.node | grep '=>')
 cp -L /usr/share/doc/nlohmann-json3-dev/copyright "$target/licences/nlohmann-json.txt" || fail 'the licence of nlohmann-json was not found'
 cp node_modules/node-addon-api/LICENSE.md "$target/licences/node-addon-api.txt"
 cp node_modules/node-api-headers/LICENSE "$target/licences/node-api-headers.txt"
+cp -L /usr/share/common-licenses/Apache-2.0 "$target/licences/Apache-2.0.txt" # oneDNN, Highway
 [ ! -e "$target/libgomp.so.1" ] || cp -L /usr/share/common-licenses/GPL-3 "$target/licences/GPL-3.txt"
 
 # Nothing may resolve outside this folder but the system's own libraries; libdnnl's dependencies too.

@@ -37,7 +37,7 @@ export class Model {
   readonly network: Network
   readonly device: Device
   private readonly values = new Map<string, HostTensor>()
-  private uploaded: Map<string, DeviceTensor> | undefined
+  private uploaded: Promise<Map<string, DeviceTensor>> | undefined
   private readonly plans = new Map<string, Promise<Compiled>>()
 
   /** Initial values follow from `seed` and the variable's name alone, so adding a layer leaves the others' as they were. */
@@ -94,7 +94,7 @@ export class Model {
       )
     }
     for (const v of this.network.variables) this.values.set(v.name, values.get(v.name) as HostTensor)
-    if (this.uploaded !== undefined) for (const [name, t] of this.uploaded) await t.write(this.value(name))
+    for (const [name, t] of (await this.uploaded) ?? []) await t.write(this.value(name))
   }
 
   /** Class logits [n, classes]. */
@@ -185,14 +185,17 @@ export class Model {
     }
   }
 
-  private async upload(): Promise<Map<string, DeviceTensor>> {
-    if (this.uploaded === undefined) {
-      const made = new Map<string, DeviceTensor>()
-      this.uploaded = made
-      for (const [name, value] of this.values) made.set(name, DeviceTensor.empty(this.device, 'float32', value.shape))
-      for (const [name, tensor] of made) await tensor.write(this.value(name))
-    }
+  /** The values on the device; concurrent callers wait for the same upload. */
+  private upload(): Promise<Map<string, DeviceTensor>> {
+    this.uploaded ??= this.copyToDevice()
     return this.uploaded
+  }
+
+  private async copyToDevice(): Promise<Map<string, DeviceTensor>> {
+    const made = new Map<string, DeviceTensor>()
+    for (const [name, value] of this.values) made.set(name, DeviceTensor.empty(this.device, 'float32', value.shape))
+    for (const [name, tensor] of made) await tensor.write(this.value(name))
+    return made
   }
 
   /** Writes the state_dict as safetensors (PyTorch: `safetensors.torch.load_file`). */
@@ -208,8 +211,9 @@ export class Model {
 
   /** Frees device memory; the model stays usable. */
   async dispose(): Promise<void> {
-    for (const t of this.uploaded?.values() ?? []) t.dispose()
+    const uploaded = await this.uploaded
     this.uploaded = undefined
+    for (const t of uploaded?.values() ?? []) t.dispose()
     for (const pending of this.plans.values()) {
       const { plan, x, out } = await pending
       plan.dispose()

@@ -25,22 +25,28 @@ export interface DataDescription {
   readonly range: readonly [number, number]
 }
 
+/** How far a run is. */
+export interface RunProgress {
+  /** Updates done. */
+  readonly step: number
+  /** Seconds of training, over all resumed parts. */
+  readonly seconds: number
+  /** Recoveries from divergence so far. */
+  readonly recoveries: number
+  /** Lines of metrics.jsonl that belong to these steps. */
+  readonly metricsLines: number
+}
+
 /** Everything about a run that is not a tensor. */
-export interface RunDescription {
+export interface RunDescription extends RunProgress {
   /** 'jem' or 'jempp'. */
   readonly method: string
   readonly network: NetworkConfig
   /** The trainer's options, as given. */
   readonly options: Readonly<Record<string, unknown>>
   readonly data: DataDescription
-  /** Updates done. */
-  readonly step: number
   readonly stepsPerEpoch: number
   readonly totalSteps: number
-  /** Seconds of training, over all resumed parts. */
-  readonly seconds: number
-  /** Recoveries from divergence so far. */
-  readonly recoveries: number
   /** Package version that wrote it. */
   readonly version: string
 }

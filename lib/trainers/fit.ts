@@ -2,29 +2,45 @@
  * Runs a step program to its end: reports, snapshots and recovery, checkpoints, cancelling, resume. Knows no method;
  * numbers come from the program, files go to the run folder.
  */
-import { appendFile, mkdir, readFile } from 'node:fs/promises'
+import { appendFile, mkdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type EventRow, formatMetricsLine, type MetricsRow, parseMetrics } from '../evaluation/metrics-row.ts'
+import { type EventRow, formatMetricsLine, type MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { ioError, writeFileAtomically } from '../runtime/files.ts'
 import type { ProgramResult } from '../runtime/program.ts'
-import { CHECKPOINT_FILE, type RunDescription, readCheckpoint, writeCheckpoint } from './checkpoint.ts'
+import {
+  CHECKPOINT_FILE,
+  type RunDescription,
+  type RunProgress,
+  readCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.ts'
 import type { FitOptions } from './options.ts'
 import { integer } from './options.ts'
-import type { Engine, StepPlan, StepProgram } from './trainer.ts'
+import type { Engine, StepPlan } from './trainer.ts'
 
 /** Files of a run folder that this file writes. */
 export const METRICS_FILE = 'metrics.jsonl'
 export const CONFIG_FILE = 'config.json'
+/** Where a new run in the same folder moves the checkpoint of the one before. */
+export const PREVIOUS_FILE = 'checkpoint.previous.safetensors'
 
 export interface FitContext {
   readonly engine: Engine
   readonly plan: StepPlan
   readonly options: FitOptions
   /** Describes the run; counters are filled in here. */
-  describe(progress: Pick<RunDescription, 'step' | 'seconds' | 'recoveries'>): RunDescription
+  describe(progress: RunProgress): RunDescription
   onEvent?(event: EventRow): void
+}
+
+/** Steps that no report has told of yet. */
+interface Unreported {
+  steps: number
+  seconds: number
+  readonly sums: Float64Array
+  learningRate: number
 }
 
 interface Snapshot {
@@ -46,6 +62,8 @@ class FitRun {
   private recoveries = 0
   private snapshots: Snapshot[] = []
   private savedStep = -1
+  private metricsLines = 0
+  private unreported: Unreported | undefined
   private savedAt = performance.now()
   private readonly reportEvery: number
   private readonly checkpointEvery: number | undefined
@@ -70,23 +88,23 @@ class FitRun {
     await engine.setup()
     if (options.resume) await this.resume()
     else {
+      if (this.out !== undefined) await makeFolder(this.out)
       await engine.fillChains(engine.seed)
-      if (this.out !== undefined) await this.openFolder(this.out)
     }
   }
 
+  /** Begins the files of a new run. An older run's checkpoint is moved aside, so that it is neither lost nor taken for this one's. */
   private async openFolder(out: string): Promise<void> {
-    try {
-      await mkdir(out, { recursive: true })
-    } catch (cause) {
-      throw ioError('create the run folder', out, cause)
-    }
-    const { step: _step, seconds: _seconds, ...config } = this.describe()
-    await writeFileAtomically(
-      join(out, CONFIG_FILE),
-      `${JSON.stringify({ ...config, ...this.context.options.describe }, null, 2)}\n`,
-    )
+    const { step: _, seconds: __, recoveries: ___, metricsLines: ____, ...config } = this.describe()
+    const whole = { ...config, ...this.context.options.describe }
+    await writeFileAtomically(join(out, CONFIG_FILE), `${JSON.stringify(whole, null, 2)}\n`)
     await writeFileAtomically(join(out, METRICS_FILE), '')
+    try {
+      await rename(join(out, CHECKPOINT_FILE), join(out, PREVIOUS_FILE))
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
+        throw ioError('move aside', join(out, CHECKPOINT_FILE), cause)
+    }
   }
 
   private async resume(): Promise<void> {
@@ -98,11 +116,11 @@ class FitRun {
     this.step = this.savedStep = run.step
     this.seconds = run.seconds
     this.recoveries = run.recoveries
-    // Rows that the killed run wrote after its last checkpoint will be written again.
+    // Lines that the stopped run wrote after its last checkpoint will be written again.
     const text = await readFile(join(out, METRICS_FILE), 'utf8').catch(() => '')
-    const { rows, events } = parseMetrics(text)
-    const kept = [...rows, ...events].filter((r) => r.step <= run.step).sort((a, b) => a.step - b.step)
-    await writeFileAtomically(join(out, METRICS_FILE), kept.map((r) => `${formatMetricsLine(r)}\n`).join(''))
+    const kept = text.split('\n').slice(0, -1).slice(0, run.metricsLines)
+    this.metricsLines = kept.length
+    await writeFileAtomically(join(out, METRICS_FILE), kept.map((line) => `${line}\n`).join(''))
     await this.event({ event: 'resumed', step: this.step })
   }
 
@@ -110,11 +128,11 @@ class FitRun {
   private checkSame(run: RunDescription, path: string): void {
     const mine = this.describe()
     for (const part of ['method', 'network', 'options', 'data'] as const) {
-      const [theirs, ours] = [JSON.stringify(run[part]), JSON.stringify(mine[part])]
-      if (theirs !== ours) {
+      const other = difference(part, run[part], mine[part])
+      if (other !== undefined) {
         throw new LangevinError(
           'E_CHECKPOINT',
-          `${path} was written with another ${part}: ${excerpt(theirs)} there, ${excerpt(ours)} here. Resume with the same configuration, or start a new run folder.`,
+          `${path} belongs to another run: ${other.place} is ${excerpt(other.a)} there, ${excerpt(other.b)} here. Resume with the same configuration, or start a new run folder.`,
         )
       }
     }
@@ -127,59 +145,94 @@ class FitRun {
   }
 
   private describe(): RunDescription {
-    return this.context.describe({ step: this.step, seconds: this.seconds, recoveries: this.recoveries })
+    const { step, seconds, recoveries, metricsLines } = this
+    return this.context.describe({ step, seconds, recoveries, metricsLines })
   }
 
   async *loop(): AsyncGenerator<MetricsRow, void, void> {
     const { engine, plan, options } = this.context
     const compiled = await engine.compile(plan)
+    if (this.out !== undefined && !options.resume) await this.openFolder(this.out)
     await this.snapshot()
-    let finished = false
+    let failed = false
     try {
       while (this.step < plan.totalSteps) {
-        if (options.signal?.aborted) throw this.cancelled()
-        const target = Math.min(plan.totalSteps, (Math.floor(this.step / this.reportEvery) + 1) * this.reportEvery)
-        const result = await compiled.program.run(target - this.step, options.signal ? { signal: options.signal } : {})
-        const row = this.advance(result, compiled)
-        if (row !== undefined) {
-          await this.write(row)
-          yield row
+        if (options.signal?.aborted) {
+          await this.save()
+          throw this.cancelled()
+        }
+        const steps = this.nextStop() - this.step
+        const result = await compiled.program.run(steps, options.signal ? { signal: options.signal } : {})
+        this.advance(result, compiled.metrics)
+        if (result.completed < steps || this.step % this.reportEvery === 0 || this.step === plan.totalSteps) {
+          const row = this.report(compiled.metrics)
+          if (row !== undefined) {
+            await this.write(row)
+            yield row
+          }
         }
         if (result.guard !== null) await this.diverged(result.guard)
         else await this.keep()
       }
-      await this.save()
-      finished = true
+    } catch (error) {
+      // What stands on disk is good: a cancelled and a given-up run have been saved, and what else fails may have left half a step.
+      failed = true
+      throw error
     } finally {
-      // Left early (break, error, cancel): what is done is kept, except after a divergence that was given up on.
-      if (!finished) await this.save().catch(() => undefined)
-      await engine.syncModel()
-      compiled.dispose()
+      try {
+        if (!failed) await this.save()
+      } finally {
+        await engine.syncModel()
+        compiled.dispose()
+      }
     }
   }
 
-  /** Counts the steps done and makes their report: means over the steps, but the last learning rate. */
-  private advance(result: ProgramResult, compiled: StepProgram): MetricsRow | undefined {
+  /** The step at which JavaScript next has something to do: a report, a snapshot, a checkpoint, the end. */
+  private nextStop(): number {
+    const { engine, plan } = this.context
+    const after = (every: number) => (Math.floor(this.step / every) + 1) * every
+    const snapshot = (this.snapshots.at(-1)?.step ?? this.step) + engine.recovery.snapshotEvery
+    const checkpoint = this.out === undefined ? undefined : this.checkpointEvery
+    return Math.min(
+      plan.totalSteps,
+      after(this.reportEvery),
+      Math.max(this.step + 1, snapshot),
+      after(checkpoint ?? Number.MAX_SAFE_INTEGER),
+    )
+  }
+
+  /** Counts the steps done. */
+  private advance(result: ProgramResult, metrics: readonly string[]): void {
     const n = result.completed
     this.step += n
     this.seconds += result.seconds
-    if (n === 0) return undefined
-    const width = compiled.metrics.length
-    const values: Record<string, number> = {}
-    compiled.metrics.forEach((name, j) => {
-      let sum = 0
-      for (let i = 0; i < n; i++) sum += result.metrics[i * width + j] as number
-      values[name] = name === 'learningRate' ? (result.metrics[(n - 1) * width + j] as number) : sum / n
-    })
-    const epoch = this.step / this.context.plan.stepsPerEpoch
-    const { loss = Number.NaN, learningRate = Number.NaN, ...rest } = values
+    if (n === 0) return
+    this.unreported ??= { steps: 0, seconds: 0, sums: new Float64Array(metrics.length), learningRate: Number.NaN }
+    const u = this.unreported
+    u.steps += n
+    u.seconds += result.seconds
+    for (let i = 0; i < n * metrics.length; i++) {
+      const j = i % metrics.length
+      u.sums[j] = (u.sums[j] as number) + (result.metrics[i] as number)
+    }
+    u.learningRate = result.metrics[(n - 1) * metrics.length + metrics.indexOf('learningRate')] as number
+  }
+
+  /** The steps since the last report as a row: their means, but the last learning rate. */
+  private report(metrics: readonly string[]): MetricsRow | undefined {
+    const u = this.unreported
+    if (u === undefined) return undefined
+    this.unreported = undefined
+    const means = Object.fromEntries(metrics.map((name, j) => [name, (u.sums[j] as number) / u.steps]))
+    const { loss = Number.NaN, learningRate: _, ...rest } = means
     return {
       step: this.step,
-      epoch,
+      epoch: this.step / this.context.plan.stepsPerEpoch,
       seconds: this.seconds,
       loss,
-      learningRate,
-      stepsPerSecond: n / result.seconds,
+      learningRate: u.learningRate,
+      stepsPerSecond: u.steps / u.seconds,
       ...rest,
     }
   }
@@ -211,6 +264,8 @@ class FitRun {
     this.recoveries++
     await engine.recover(back.values, this.recoveries)
     this.step = back.step
+    // The file may hold this very step, but of the steps that have just been taken back.
+    this.savedStep = -1
     await this.event({
       event: 'recovered',
       step: at,
@@ -254,6 +309,7 @@ class FitRun {
     const path = join(this.out, METRICS_FILE)
     try {
       await appendFile(path, `${formatMetricsLine(row)}\n`)
+      this.metricsLines++
     } catch (cause) {
       throw ioError('write', path, cause)
     }
@@ -269,6 +325,32 @@ class FitRun {
       this.out === undefined ? '' : `; ${join(this.out, CHECKPOINT_FILE)} holds this step, continue with resume`
     return new LangevinError('E_CANCELLED', `training was cancelled at step ${this.step}${where}`, { step: this.step })
   }
+}
+
+async function makeFolder(out: string): Promise<void> {
+  try {
+    await mkdir(out, { recursive: true })
+  } catch (cause) {
+    throw ioError('create the run folder', out, cause)
+  }
+}
+
+/** The first place where two plain values differ, as JSON. */
+function difference(place: string, a: unknown, b: unknown): { place: string; a: string; b: string } | undefined {
+  const [textA, textB] = [JSON.stringify(a) ?? 'not set', JSON.stringify(b) ?? 'not set']
+  if (textA === textB) return undefined
+  if (isObject(a) && isObject(b)) {
+    for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
+      const deeper = difference(`${place}.${key}`, a[key], b[key])
+      if (deeper !== undefined) return deeper
+    }
+    return undefined
+  }
+  return { place, a: textA, b: textB }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function excerpt(text: string): string {

@@ -7,7 +7,7 @@ import { Model } from '../nn/model.ts'
 import { State } from '../runtime/state.ts'
 import { packageVersion } from '../runtime/version.ts'
 import type { StartOptions } from '../samplers/starts.ts'
-import type { DataDescription, RunDescription } from './checkpoint.ts'
+import type { DataDescription, RunDescription, RunProgress } from './checkpoint.ts'
 import { runFit } from './fit.ts'
 import { JemMethod, type JemOptions, type ResolvedJem, resolveJem } from './jem.ts'
 import { type FitOptions, integer } from './options.ts'
@@ -101,10 +101,7 @@ export class JointEnergyTrainer {
       totalSteps,
       version: packageVersion(),
     }
-    const describe = (progress: Pick<RunDescription, 'step' | 'seconds' | 'recoveries'>): RunDescription => ({
-      ...description,
-      ...progress,
-    })
+    const describe = (progress: RunProgress): RunDescription => ({ ...description, ...progress })
     const onEvent = options.onEvent
     yield* runFit({ engine, plan: { stepsPerEpoch, totalSteps }, options, describe, ...(onEvent ? { onEvent } : {}) })
   }

@@ -16,7 +16,7 @@ import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
 import { type Augmentation, augment, type Normalization, normalizationOf, orderedRows, takeRows } from './batches.ts'
 import type { CommonOptions, RecoveryOptions } from './options.ts'
-import { recoveryDefaults } from './options.ts'
+import { integer, recoveryDefaults } from './options.ts'
 import { BUFFER, DATA, LABELS, Replay, type ReplayOptions } from './replay.ts'
 import { STREAM } from './streams.ts'
 import { type ChainRound, DEFAULT_BATCH, type Method, type Objective } from './trainer.ts'
@@ -218,6 +218,7 @@ export function resolveJem(
   start: StartOptions,
 ): ResolvedJem {
   const { batch = DEFAULT_BATCH, classConditional = false, chainNorm = 'batch', statisticsMomentum = 0.1 } = options
+  integer('batch', batch, 1)
   const weights = { px: 1, pyx: 1, pxy: 0, energyPenalty: 0, ...options.weights }
   for (const [name, v] of Object.entries(weights)) {
     if (!(Number.isFinite(v) && v >= 0)) throw new RangeError(`weights.${name} must be a finite number ≥ 0; got ${v}`)

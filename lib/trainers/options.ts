@@ -35,7 +35,10 @@ export interface FitOptions {
   readonly epochs?: number
   /** Steps instead of epochs. */
   readonly steps?: number
-  /** Run folder: config.json, metrics.jsonl, checkpoint.safetensors are written there. */
+  /**
+   * Run folder: config.json, metrics.jsonl, checkpoint.safetensors are written there. A new run (without `resume`) in the folder of an older
+   * one moves its checkpoint to checkpoint.previous.safetensors.
+   */
   readonly out?: string
   /** Continue from `out`'s checkpoint, exactly where it stood. */
   readonly resume?: boolean

@@ -55,6 +55,8 @@ export async function openRun(
     const value = tensors.get(trained.ema != null && v.role === 'parameter' ? `ema/${v.name}` : v.name)
     if (value !== undefined) values.set(v.name, value)
   }
+  // Names with a slash are the run's own; any other belongs to the network.
+  for (const [name, value] of tensors) if (!name.includes('/') && !values.has(name)) values.set(name, value)
   await model.setValues(values, checkpoint.path)
   const start = trained.buffer?.start ?? recipe.start
   const settings = resolveJem(trained, model.network, run.data, start)

@@ -72,7 +72,8 @@ async function prepare(state: State, source: SampleSource, options: SampleOption
   const { model, settings, tensors } = source
   const { batch, sampler, replay, chainNorm } = settings
   const wanted = options.class
-  const classes = model.network.classes
+  const { classes } = source.data
+  if (wanted !== undefined) model.network.needClasses('sample: class')
   if (wanted !== undefined && !(Number.isInteger(wanted) && wanted >= 0 && wanted < classes)) {
     throw new RangeError(`sample: class must be an integer in 0..${classes - 1}; got ${wanted}`)
   }
@@ -94,7 +95,7 @@ async function prepare(state: State, source: SampleSource, options: SampleOption
   await state.put('sample/chainKey', keyFromSeed(BigInt(seed) ^ (1n << 63n)))
   const begin = new Recorder(state)
   const key = begin.read('sample/key')
-  const classRow =
+  let classRow =
     wanted === undefined
       ? ops.randomInt(key, [batch], { stream: STREAM.bufferClasses, bound: replay.classes })
       : ops.add(ops.mul(ops.iota([batch], 0), 0), wanted)
@@ -107,6 +108,7 @@ async function prepare(state: State, source: SampleSource, options: SampleOption
             wanted * replay.perClass,
           )
     begin.write('sample/x', ops.gather(begin.read(BUFFER), rows, { axis: 0 }))
+    classRow = replay.classOf(rows)
   } else {
     const all = ops.ge(classRow, 0)
     begin.write('sample/x', replay.fresh(begin, key, classRow, all, STREAM.start))
@@ -115,7 +117,9 @@ async function prepare(state: State, source: SampleSource, options: SampleOption
   begin.write('sample/key', ops.nextKey(key))
   const stages: Stage[] = [await begin.compile('start')]
   const r = new Recorder(state)
-  const conditional = wanted !== undefined ? { classes: r.read('sample/classes') } : {}
+  // Chains that were trained per class go on per class.
+  const perClass = settings.classConditional || (settings.weights.px === 0 && settings.weights.pxy > 0)
+  const conditional = wanted !== undefined || perClass ? { classes: r.read('sample/classes') } : {}
   const pass = { variables: new Variables((v) => r.read(v.name)), norm: chainNorm }
   const target = networkTarget(model.network, pass, { firstStage: sampler.firstStage, ...conditional })
   const step = sampler.step(target, r.read('sample/x'), r.read('sample/chainKey'), STREAM.chain)

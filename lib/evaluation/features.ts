@@ -6,7 +6,7 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import { showShape } from '../graph/shape.ts'
-import { loadRuntime } from '../onnx/verify.ts'
+import { loadRuntime } from '../onnx/runtime.ts'
 import { checkCount } from './checks.ts'
 import { sliceRows } from './rows.ts'
 

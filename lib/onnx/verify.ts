@@ -4,6 +4,7 @@
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type DType, sameShape, showShape } from '../graph/shape.ts'
+import { loadRuntime, type Runtime } from './runtime.ts'
 
 export type Feeds = ReadonlyMap<string, HostTensor>
 
@@ -103,8 +104,6 @@ export interface OnnxSession {
   release(): Promise<void>
 }
 
-type Runtime = typeof import('onnxruntime-node')
-
 /** Loads a model into ONNX Runtime's CPU provider. Errors as for {@link verifyOnnx}. */
 export async function openOnnx(model: string | Uint8Array, threads?: number): Promise<OnnxSession> {
   const runtime = await loadRuntime()
@@ -124,20 +123,6 @@ export async function openOnnx(model: string | Uint8Array, threads?: number): Pr
       return new Map(Object.entries(results).map(([name, t]) => [name, fromRuntime(name, t)]))
     },
     release: () => session.release(),
-  }
-}
-
-/** ONNX Runtime, an optional peer of the package. @throws LangevinError E_ONNX that says how to install it. */
-export async function loadRuntime(): Promise<Runtime> {
-  try {
-    return await import('onnxruntime-node')
-  } catch (cause) {
-    throw new LangevinError(
-      'E_ONNX',
-      `[onnx] running a model needs the package onnxruntime-node, which does not load here: ${cause}. Run: npm install --ignore-scripts onnxruntime-node (its install script only fetches a CUDA provider that is not needed)`,
-      {},
-      cause,
-    )
   }
 }
 

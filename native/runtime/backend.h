@@ -18,14 +18,14 @@ struct Instruction {
   std::vector<TensorDesc> inputs;   // layouts are final when the kernel is made
   std::vector<TensorDesc> outputs;
   nlohmann::json attr;
-  std::vector<bool> input_is_parameter;  // the value is a plan input (its contents keep a version, see KernelArgs)
+  std::vector<bool> input_is_parameter;  // the value is a plan input or a constant (its contents keep a version, see KernelArgs)
 };
 
 struct KernelArgs {
   const void* const* inputs;
   void* const* outputs;
   void* workspace;                 // Kernel::workspace() bytes, undefined contents, 64-byte aligned
-  void* persistent;                // Kernel::persistent() bytes that keep their contents between runs
+  void* persistent;                // Kernel::persistent() bytes, zero at first, that keep their contents between runs
   const uint64_t* input_versions;  // for parameters: changes whenever the contents may have changed; 0 for other values
 };
 

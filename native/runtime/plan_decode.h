@@ -1,5 +1,5 @@
 // The serialised plan (docs/architecture.md, "Plan"), decoded and checked. The text is not trusted: whatever it holds, the result is
-// a well-formed Program or a PlanError. Layouts, memory and kernels come later (lowering.h).
+// a well-formed plan or a PlanError. Layouts, memory and kernels come later (lowering.h).
 #pragma once
 
 #include <cstddef>

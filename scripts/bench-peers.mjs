@@ -1,0 +1,228 @@
+#!/usr/bin/env node
+/**
+ * Times this package beside PyTorch and JAX: every workload of scripts/bench/workloads.json, the contenders in alternation, in one go, so
+ * that all of them meet the same machine. Prints one table of medians and ratios and writes the numbers as JSON. Installs nothing.
+ *
+ * The peers' scripts (torch_bench.py, jax_bench.py) stand in a folder given by --peers, beside a workloads.json that must equal ours. They
+ * run in the Python of LANGEVIN_PEERS_PYTHON, else python3; a contender whose library it lacks is left out and named.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg } from 'node:os'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const ours = 'langevin'
+const variants = ['eager', 'channels_last', 'compile', 'bf16']
+const allNames = [ours, ...variants.map((v) => `torch-${v}`), 'jax']
+
+const help = `usage: node scripts/bench-peers.mjs [options]      (after npm run build)
+
+  --peers DIR          folder of torch_bench.py and jax_bench.py (default: ../shared/peers beside the checkout)
+  --only LIST          workloads, by commas (default: all)
+  --contenders LIST    any of ${allNames.join(',')} (default: all that can run)
+  --rounds N           how often the contenders take turns at a workload (default 3)
+  --repeats N          timings in a turn (default 3)
+  --seconds S          a timing takes a quarter of this, or one call (default 1)
+  --threads N          threads of every contender (default: all cores that this process may use)
+  --out FILE           JSON of all numbers (default: bench.json)
+  --help               this text
+
+LANGEVIN_PEERS_PYTHON names the Python that has torch or jax (default: python3).`
+
+function fail(message) {
+  process.stderr.write(`error: ${message}\n`)
+  process.exit(2)
+}
+
+function readOptions() {
+  const text = { type: 'string' }
+  const names = ['peers', 'only', 'contenders', 'rounds', 'repeats', 'seconds', 'threads', 'out']
+  const options = { ...Object.fromEntries(names.map((n) => [n, text])), help: { type: 'boolean' } }
+  let values
+  try {
+    values = parseArgs({ options }).values
+  } catch (error) {
+    fail(`${error.message}\n\n${help}`)
+  }
+  if (values.help) {
+    process.stdout.write(`${help}\n`)
+    process.exit(0)
+  }
+  const number = (name, fallback, whole) => {
+    const v = Number(values[name] ?? fallback)
+    if (!(v > 0 && Number.isFinite(v)) || (whole && !Number.isInteger(v)))
+      fail(`--${name} takes a positive ${whole ? 'integer' : 'number'}; got '${values[name]}'`)
+    return v
+  }
+  const list = (name, all) => {
+    const words = values[name]?.split(',').map((w) => w.trim()) ?? all
+    for (const w of words) if (!all.includes(w)) fail(`--${name}: '${w}' is not known. Known: ${all.join(', ')}`)
+    return all.filter((w) => words.includes(w))
+  }
+  const table = JSON.parse(readFileSync(join(root, 'scripts/bench/workloads.json'), 'utf8'))
+  return {
+    peers: resolve(values.peers ?? join(root, '../shared/peers')),
+    workloads: list(
+      'only',
+      Object.keys(table).filter((k) => typeof table[k] === 'object'),
+    ),
+    contenders: list('contenders', allNames),
+    table,
+    rounds: number('rounds', 3, true),
+    repeats: number('repeats', 3, true),
+    seconds: number('seconds', 1, false),
+    threads: number('threads', availableParallelism(), true),
+    out: resolve(values.out ?? 'bench.json'),
+  }
+}
+
+/** The contenders that can run here: name, command and environment; and a line for each that cannot. */
+function findContenders(o) {
+  const python = process.env.LANGEVIN_PEERS_PYTHON || 'python3'
+  const common = ['--repeats', String(o.repeats), '--seconds', String(o.seconds), '--only']
+  const threads = String(o.threads)
+  const found = []
+  const missing = []
+  const peer = (name, module, file, args, env = {}) => {
+    const script = join(o.peers, file)
+    if (!existsSync(script)) return missing.push(`${name}: no ${file} in ${o.peers}; say --peers DIR`)
+    const probe = spawnSync(python, ['-c', `import ${module}`], { encoding: 'utf8' })
+    if (probe.status !== 0)
+      return missing.push(`${name}: ${python} cannot import ${module}; set LANGEVIN_PEERS_PYTHON to one that can`)
+    found.push({ name, command: python, args: [script, ...args, ...common], env: { OMP_NUM_THREADS: threads, ...env } })
+  }
+  for (const name of o.contenders) {
+    if (name === ours) {
+      const script = join(root, 'dist/cli/main.js')
+      if (!existsSync(script)) fail('dist/cli/main.js does not exist: run `npm run build` first')
+      found.push({ name, command: process.execPath, args: [script, 'bench', '--json', '--threads', threads, ...common] })
+    } else if (name === 'jax') {
+      // XLA sizes its thread pool by the cores of its affinity mask; this flag holds it to one where one is asked for.
+      const flags = o.threads === 1 ? '--xla_cpu_multi_thread_eigen=false' : ''
+      peer(name, 'jax', 'jax_bench.py', [], { XLA_FLAGS: flags, JAX_PLATFORMS: 'cpu' })
+    } else {
+      peer(name, 'torch', 'torch_bench.py', ['--variant', name.slice('torch-'.length), '--threads', threads])
+    }
+  }
+  return { found, missing }
+}
+
+/** Runs one contender on one workload; its row, or undefined where it has none for this workload. */
+function run({ name, command, args, env }, workload) {
+  return new Promise((done) => {
+    const child = spawn(command, [...args, workload], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let out = ''
+    let err = ''
+    child.stdout.on('data', (d) => {
+      out += d
+    })
+    child.stderr.on('data', (d) => {
+      err += d
+    })
+    child.on('error', (e) => done({ failed: e.message }))
+    child.on('close', (code) => {
+      const rows = out
+        .split('\n')
+        .filter((l) => l.startsWith('{'))
+        .map((l) => JSON.parse(l))
+      const row = rows.find((r) => r.workload === workload)
+      if (code !== 0) done({ failed: `${name} on ${workload} ended with ${code}: ${err.trim().split('\n').at(-1)}` })
+      else done(row ? { row } : {})
+    })
+  })
+}
+
+function median(values) {
+  const s = [...values].sort((a, b) => a - b)
+  return (s[Math.ceil(s.length / 2) - 1] + s[Math.floor(s.length / 2)]) / 2
+}
+
+/** A perceptron has no memory format, so there channels_last would be eager once more. */
+function applies({ name }, { net }) {
+  return name !== 'torch-channels_last' || net !== 'mlp'
+}
+
+/** All rounds of one workload: per contender its rows, merged. */
+async function measure(contenders, workload, rounds) {
+  const results = new Map()
+  for (let i = 0; i < rounds; i++) {
+    for (const c of contenders) {
+      const have = results.get(c.name)
+      if (have?.skip) continue
+      process.stderr.write(`${workload}: ${c.name}, round ${i + 1} of ${rounds}\n`)
+      const { row, failed } = await run(c, workload)
+      if (failed) process.stderr.write(`warning: ${failed}\n`)
+      if (row === undefined) results.set(c.name, { skip: true, rows: [], failed })
+      else results.set(c.name, { rows: [...(have?.rows ?? []), row] })
+    }
+  }
+  return Object.fromEntries(
+    [...results].map(([name, { rows, failed }]) => {
+      if (rows.length === 0) return [name, failed ? { failed } : null]
+      const { contender } = rows[0]
+      return [
+        name,
+        {
+          contender,
+          ms: median(rows.map((r) => r.ms)),
+          min: Math.min(...rows.map((r) => r.min)),
+          max: Math.max(...rows.map((r) => r.max)),
+          n: rows.reduce((s, r) => s + r.n, 0),
+          rounds: rows.map((r) => r.ms),
+        },
+      ]
+    }),
+  )
+}
+
+/** One line a workload: our milliseconds, then each peer's with how many times as long it took. */
+function tableText(names, results) {
+  const cell = (r, base) => {
+    if (!r?.ms) return r?.failed ? 'failed' : '-'
+    return base ? `${r.ms.toPrecision(3)} (${(r.ms / base).toFixed(2)}x)` : r.ms.toPrecision(3)
+  }
+  const head = ['workload', ...names.map((n) => (n === ours ? `${n} ms` : n))]
+  const rows = Object.entries(results).map(([workload, by]) => {
+    const base = by[ours]?.ms
+    return [workload, ...names.map((n) => cell(by[n], n === ours ? undefined : base))]
+  })
+  const widths = head.map((h, i) => Math.max(h.length, ...rows.map((r) => r[i].length)))
+  const line = (r) => r.map((c, i) => (i === 0 ? c.padEnd(widths[i]) : c.padStart(widths[i]))).join('  ')
+  return [line(head), ...rows.map(line)].join('\n')
+}
+
+async function main() {
+  const o = readOptions()
+  const { found, missing } = findContenders(o)
+  for (const m of missing) process.stderr.write(`left out ${m}\n`)
+  if (found.length === 0) fail('no contender can run')
+  const theirs = join(o.peers, 'workloads.json')
+  if (found.some((c) => c.name !== ours) && !isDeepStrictEqual(JSON.parse(readFileSync(theirs, 'utf8')), o.table))
+    fail(`${theirs} differs from scripts/bench/workloads.json: the contenders would not do the same work`)
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', threads: o.threads, node: process.version, load: loadavg()[0] }
+  if (machine.load > 0.5 * availableParallelism())
+    process.stderr.write(`warning: other work is running (load ${machine.load.toFixed(1)}); times will be too long\n`)
+  const results = {}
+  const names = found.map((c) => c.name)
+  const save = () => writeFileSync(o.out, `${JSON.stringify({ machine, missing, results }, null, 2)}\n`)
+  for (const workload of o.workloads) {
+    results[workload] = await measure(
+      found.filter((c) => applies(c, o.table[workload])),
+      workload,
+      o.rounds,
+    )
+    save()
+  }
+  process.stdout.write(`${machine.cpu}, ${o.threads} threads; median ms a step, and how many times ours it is\n`)
+  process.stdout.write(`${tableText(names, results)}\n`)
+  const failed = Object.values(results).some((by) => Object.values(by).some((r) => r?.failed))
+  process.exitCode = failed ? 1 : 0
+}
+
+await main()

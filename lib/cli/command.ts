@@ -13,6 +13,8 @@ export interface OptionSpec {
   readonly type: 'string' | 'boolean'
   /** Shown as `--name VALUE`. */
   readonly value?: string
+  /** One letter. */
+  readonly short?: string
   readonly help: string
 }
 
@@ -35,7 +37,7 @@ const common: Readonly<Record<string, OptionSpec>> = {
   },
   device: { type: 'string', value: 'NAME', help: "'cpu' (default) or 'cuda'" },
   json: { type: 'boolean', help: 'one JSON object a line on standard output, for machines' },
-  help: { type: 'boolean', help: 'show this text' },
+  help: { type: 'boolean', short: 'h', help: 'show this text' },
 }
 
 /** Parsed arguments of one command. */
@@ -122,7 +124,9 @@ export async function runCommand(spec: CommandSpec, args: readonly string[], sig
 }
 
 function parse(spec: CommandSpec, args: readonly string[], options: Readonly<Record<string, OptionSpec>>) {
-  const config = Object.fromEntries(Object.entries(options).map(([name, o]) => [name, { type: o.type }]))
+  const config = Object.fromEntries(
+    Object.entries(options).map(([name, { type, short }]) => [name, short === undefined ? { type } : { type, short }]),
+  )
   try {
     return parseArgs({ args: [...args], options: config, allowPositionals: true, strict: true })
   } catch (error) {

@@ -206,7 +206,8 @@ interface Issue {
   readonly keys?: readonly string[]
   readonly values?: readonly unknown[]
   readonly errors?: readonly (readonly Issue[])[]
-  readonly discriminator?: string
+  /** What the discriminator of a union may be. */
+  readonly options?: readonly unknown[]
 }
 
 function describeIssue(issue: Issue, root: unknown): string[] {
@@ -217,16 +218,35 @@ function describeIssue(issue: Issue, root: unknown): string[] {
     )
   }
   const got = valueAt(issue.path, root)
-  if (issue.code === 'invalid_value' && typeof got === 'string') {
-    return [`${place}: '${got}' is not allowed.${suggestion(got, (issue.values ?? []).map(String))}`]
-  }
+  const allowed = issue.values ?? issue.options
+  if (allowed !== undefined && got === undefined) return [`${place}: is missing; give one of ${allowed.join(', ')}`]
+  if (allowed !== undefined && typeof got === 'string')
+    return [`${place}: '${got}' is not allowed.${suggestion(got, allowed.map(String))}`]
   if (issue.code === 'invalid_union') {
-    if (issue.discriminator !== undefined) return [`${place}: ${issue.message}; got ${show(got)}`]
-    const nested = [...(issue.errors ?? [])].sort((a, b) => a.length - b.length || deepest(b) - deepest(a))[0]
+    const alternatives = issue.errors ?? []
+    const kinds = alternatives.map((list) => list.find((i) => i.path.join() === 'kind' && (i.values ?? i.options)))
+    if (kinds.length > 0 && kinds.every((k) => k !== undefined)) {
+      const options = kinds.flatMap((k) => k.values ?? k.options ?? [])
+      return describeIssue({ code: 'invalid_value', message: '', options, path: [...issue.path, 'kind'] }, root)
+    }
+    const words = alternatives.find((list) => typeof got === 'string' && list[0]?.values && list[0].path.length === 0)
+    const nested = words ?? [...alternatives].sort((a, b) => a.length - b.length || deepest(b) - deepest(a))[0]
     if (nested !== undefined)
       return nested.flatMap((n) => describeIssue({ ...n, path: [...issue.path, ...n.path] }, root))
   }
-  return [`${place}: ${issue.message.replace(/^Invalid input: /, '')}; got ${show(got)}`]
+  if (got === undefined) return [`${place}: is missing; ${inWords(issue.message)}`]
+  return [`${place}: ${inWords(issue.message)}; got ${show(got)}`]
+}
+
+/** Zod's message without what is said beside it. */
+function inWords(message: string): string {
+  return message
+    .replace(/^Invalid input: /, '')
+    .replace(/, received .*$/, '')
+    .replace(/^Too (?:small|big): expected number to be /, 'expected a number ')
+    .replace(/^Too (?:small|big): /, '')
+    .replace('>=', '≥ ')
+    .replace('<=', '≤ ')
 }
 
 function deepest(issues: readonly Issue[]): number {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `langevin`: picks the command, turns errors into one line and an exit code (1 failure, 2 usage, 130 cancelled). */
+/** The command `langevin`: picks the command, turns errors into one line and an exit code (1 failure, 2 usage, 130 cancelled by Ctrl-C). */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { benchCommand } from './bench.ts'
@@ -16,6 +16,9 @@ const commands: readonly CommandSpec[] = [
   infoCommand,
 ]
 
+/** Signals that stop a command at the next step, and the exit code of each: 128 plus its number, as shells have it. */
+const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
+
 function overview(): string {
   return [
     'langevin: trains, samples, evaluates and exports energy-based models',
@@ -31,13 +34,20 @@ function overview(): string {
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args
   const controller = new AbortController()
-  const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(130)
+  let status = exitCodes.SIGINT
+  const stop = (why: string): void => controller.abort(new LangevinError('E_CANCELLED', why))
+  const interrupt = (signal: NodeJS.Signals): void => {
+    status = exitCodes[signal as keyof typeof exitCodes]
+    if (controller.signal.aborted) process.exit(status)
     process.stderr.write('\nstopping at the next step; press Ctrl-C again to quit at once\n')
-    controller.abort(new LangevinError('E_CANCELLED', 'cancelled by Ctrl-C'))
+    stop(`cancelled by ${signal === 'SIGINT' ? 'Ctrl-C' : signal}`)
   }
-  process.on('SIGINT', interrupt)
-  process.on('SIGTERM', interrupt)
+  // Whoever read the output (head, a closed terminal) is gone: stop as for Ctrl-C, so that a checkpoint is kept.
+  const unread = (): void => stop('nobody reads the output any more')
+  const signals = Object.keys(exitCodes) as (keyof typeof exitCodes)[]
+  for (const s of signals) process.on(s, interrupt)
+  process.stdout.on('error', unread)
+  process.stderr.on('error', unread)
   try {
     if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
       const topic = commands.find((c) => c.name === rest[0])
@@ -60,20 +70,19 @@ export async function main(args: readonly string[]): Promise<number> {
     await runCommand(command, rest, controller.signal)
     return 0
   } catch (error) {
-    return report(error, args.includes('--json'))
+    return report(error, args.includes('--json'), status)
   } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
+    for (const s of signals) process.off(s, interrupt)
   }
 }
 
-function report(error: unknown, json: boolean): number {
+function report(error: unknown, json: boolean, cancelled: number): number {
   const e = error instanceof Error ? error : new Error(String(error))
   const code = e instanceof LangevinError ? e.code : e.name
   if (json) process.stdout.write(`${JSON.stringify({ event: 'error', code, message: e.message })}\n`)
   process.stderr.write(`error: ${e.message}\n`)
   if (process.env.LANGEVIN_DEBUG) process.stderr.write(`${e.stack}\n`)
-  if (code === 'E_CANCELLED') return 130
+  if (code === 'E_CANCELLED') return cancelled
   return e instanceof UsageError ? 2 : 1
 }
 

@@ -46,6 +46,7 @@ async function sample(context: CommandContext): Promise<void> {
   const out = context.text('out') ?? join(await folderOf(path), 'samples.png')
   const kind = extname(out).toLowerCase()
   if (kind !== '.png' && kind !== '.npy') throw new UsageError(`--out must end in .png or .npy; got '${out}'`)
+  await checkFolderOf(out)
   const from = context.list('from', ['buffer', 'start'] as const)?.[0]
   const run = await openRun(path, { device: context.device })
   const progress = makeProgress('sample', { json: context.json })
@@ -175,6 +176,7 @@ async function exportRun(context: CommandContext): Promise<void> {
   const path = context.positionals[0] as string
   const run = await openRun(path, { device: context.device })
   const out = context.text('out') ?? join(await folderOf(path), 'model.onnx')
+  await checkFolderOf(out)
   const { data, options, method } = run.description
   const metadata = {
     'langevin.method': method,
@@ -243,6 +245,14 @@ export const infoCommand: CommandSpec = {
     const text = Object.entries(rest).map(([k, v]) => `${k.padEnd(10)} ${Array.isArray(v) ? v.join(', ') : String(v)}`)
     context.print([...text, `kernels    ${ops.length} ops, ${loopOps.length} fused elementwise ops`].join('\n'), value)
   },
+}
+
+/** Refuses a file whose folder does not exist, before the work that would be lost. */
+async function checkFolderOf(file: string): Promise<void> {
+  const folder = dirname(file)
+  const info = await stat(folder).catch(() => undefined)
+  if (!info?.isDirectory())
+    throw new LangevinError('E_IO', `--out '${file}': '${folder}' is not a folder; create it first`, { path: file })
 }
 
 async function folderOf(path: string): Promise<string> {

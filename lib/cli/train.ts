@@ -1,5 +1,5 @@
 /** `langevin train`: a configuration becomes a run folder with checkpoint, metrics, evaluation, samples and report. */
-import { basename } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { type Dataset, oodNames } from '../data/index.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import type { OodName } from '../data/ood.ts'
@@ -63,7 +63,7 @@ async function train(context: CommandContext): Promise<void> {
     resume: context.flag('resume'),
     signal: context.signal,
     onEvent,
-    describe: { config: path, dataSpec: config.data, evaluation: config.evaluation },
+    describe: { config: resolve(path), dataSpec: config.data, evaluation: config.evaluation },
     ...(steps === undefined ? {} : { steps }),
     ...(config.epochs === undefined ? {} : { epochs: config.epochs }),
     ...(config.reportEvery === undefined ? {} : { reportEvery: config.reportEvery }),
@@ -102,6 +102,12 @@ function completeNetwork(config: TrainConfig, data: Dataset): { kind: string } &
   const { network } = config
   const [channels, height, width] = data.shape
   const classes = network.classes ?? data.classes
+  if (network.kind === 'mlp' && data.shape.length > 1) {
+    throw new LangevinError(
+      'E_CONFIG',
+      `network.kind: 'mlp' takes rows of numbers; data '${data.name}' has images of [${data.shape.join(',')}]. Use kind 'wideResNet' or 'convEnergy'.`,
+    )
+  }
   if (network.kind === 'mlp') return { ...network, inputs: network.inputs ?? data.dimensions, classes }
   if (channels === undefined || height === undefined || width === undefined) {
     throw new LangevinError(

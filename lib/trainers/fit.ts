@@ -2,8 +2,8 @@
  * Runs a step program to its end: reports, snapshots and recovery, checkpoints, cancelling, resume. Knows no method;
  * numbers come from the program, files go to the run folder.
  */
-import { appendFile, mkdir, readFile, rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { appendFile, mkdir, readFile, rename, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { type EventRow, formatMetricsLine, type MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
@@ -329,10 +329,19 @@ class FitRun {
 
 async function makeFolder(out: string): Promise<void> {
   try {
-    await mkdir(out, { recursive: true })
+    await makePath(resolve(out))
   } catch (cause) {
     throw ioError('create the run folder', out, cause)
   }
+}
+
+/** Like mkdir with `recursive`, which in Node never returns where the file system refuses new folders with ENOENT (/proc). */
+async function makePath(path: string): Promise<void> {
+  if ((await stat(path).catch(() => undefined))?.isDirectory()) return
+  if (dirname(path) !== path) await makePath(dirname(path))
+  await mkdir(path).catch(async (cause) => {
+    if (!(await stat(path).catch(() => undefined))?.isDirectory()) throw cause
+  })
 }
 
 /** The first place where two plain values differ, as JSON. */

@@ -16,7 +16,9 @@ export function hostTensor(data: TypedArray, shape: Shape, dtype?: DType): HostT
   const own = data instanceof Float32Array ? 'float32' : data instanceof Int32Array ? 'int32' : 'uint8'
   const type = dtype ?? own
   if (data.length !== sizeOf(shape)) {
-    throw new RangeError(`hostTensor: shape ${showShape(shape)} holds ${sizeOf(shape)} elements; data has ${data.length}`)
+    throw new RangeError(
+      `hostTensor: shape ${showShape(shape)} holds ${sizeOf(shape)} elements; data has ${data.length}`,
+    )
   }
   if (type !== own && !(type === 'bool' && own === 'uint8')) throw internalError(`${own} data given as ${type}`)
   return { dtype: type, shape, data }

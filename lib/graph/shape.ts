@@ -55,7 +55,10 @@ export function broadcastShapes(op: string, ...shapes: Shape[]): number[] {
 /** Axis in 0..rank-1; negative counts from the end. */
 export function normalizeAxis(op: string, axis: number, rank: number): number {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
-    throw shapeError(op, `axis must be an integer in ${-rank}..${rank - 1} for rank ${rank}; got ${axis}`, { axis, rank })
+    throw shapeError(op, `axis must be an integer in ${-rank}..${rank - 1} for rank ${rank}; got ${axis}`, {
+      axis,
+      rank,
+    })
   }
   return axis < 0 ? axis + rank : axis
 }
@@ -64,7 +67,8 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
 export function normalizeAxes(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i)
   const list = (typeof axes === 'number' ? [axes] : axes).map((a) => normalizeAxis(op, a, rank)).sort((a, b) => a - b)
-  if (new Set(list).size !== list.length) throw shapeError(op, `axes must be distinct; got ${JSON.stringify(axes)}`, { axes })
+  if (new Set(list).size !== list.length)
+    throw shapeError(op, `axes must be distinct; got ${JSON.stringify(axes)}`, { axes })
   return list
 }
 

@@ -98,7 +98,11 @@ function findContenders(o) {
     if (name === ours) {
       const script = join(root, 'dist/cli/main.js')
       if (!existsSync(script)) fail('dist/cli/main.js does not exist: run `npm run build` first')
-      found.push({ name, command: process.execPath, args: [script, 'bench', '--json', '--threads', threads, ...common] })
+      found.push({
+        name,
+        command: process.execPath,
+        args: [script, 'bench', '--json', '--threads', threads, ...common],
+      })
     } else if (name === 'jax') {
       // XLA sizes its thread pool by the cores of its affinity mask; this flag holds it to one where one is asked for.
       const flags = o.threads === 1 ? '--xla_cpu_multi_thread_eigen=false' : ''

@@ -1,8 +1,8 @@
 /** The drivers of lib/autodiff; the rules themselves are tested from the case table in test/ops. */
 import { describe, expect, it } from 'vitest'
 import { grad, hvp, jvp, vjp } from '../../lib/autodiff/index.ts'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import { type Tensor, topologicalOrder } from '../../lib/graph/tensor.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 
 const values = (shape: number[], ...data: number[]): RefArray => ({ shape, data: Float64Array.from(data) })

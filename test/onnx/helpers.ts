@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
-import { evaluateReference } from '../../lib/graph/reference.ts'
 import { type Shape, sizeOf, type TensorType } from '../../lib/graph/shape.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
 import type { Trace } from '../../lib/onnx/exporter.ts'
 import { type ModelProto, ModelProtoSchema } from '../../lib/onnx/gen/onnx_pb.ts'
 import { openOnnx } from '../../lib/onnx/verify.ts'
+import { evaluateReference } from '../../lib/ops/evaluate.ts'
 
 /** The python that has the onnx package: $LANGEVIN_PYTHON, or python3; undefined if there is none. */
 export const python: string | undefined = [process.env.LANGEVIN_PYTHON, 'python3'].find((p) => {

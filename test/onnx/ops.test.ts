@@ -4,10 +4,10 @@
  */
 import { describe, expect, it } from 'vitest'
 import type { HostTensor } from '../../lib/graph/host-tensor.ts'
-import { evaluateReference } from '../../lib/graph/reference.ts'
 import { topologicalOrder } from '../../lib/graph/tensor.ts'
 import { exportGraph, type Trace } from '../../lib/onnx/exporter.ts'
 import { allOps, type RefArray } from '../../lib/ops/define.ts'
+import { evaluateReference } from '../../lib/ops/evaluate.ts'
 import { buildCase, cases, mismatch, type OpCase } from '../ops/cases.ts'
 import { checkWithPython, python, runOnnx } from './helpers.ts'
 import { onnxCases } from './op-cases.ts'

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
 import { LangevinError } from '../../lib/graph/errors.ts'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import { Tensor } from '../../lib/graph/tensor.ts'
 import { allOps } from '../../lib/ops/define.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 
 const x = ops.input('x', [2, 3])

@@ -3,9 +3,9 @@
  * references, gradients), test/native (compiled plans against the references), test/onnx (the exported op in ONNX Runtime).
  */
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
-import type { RefArray } from '../../lib/graph/reference.ts'
 import { type DType, type Shape, sizeOf } from '../../lib/graph/shape.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import type { RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 
 export interface OpCase {

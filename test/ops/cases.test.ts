@@ -4,10 +4,10 @@
  */
 import { describe, expect, it } from 'vitest'
 import { grad, jvp } from '../../lib/autodiff/index.ts'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import { sizeOf } from '../../lib/graph/shape.ts'
 import { type Tensor, topologicalOrder } from '../../lib/graph/tensor.ts'
 import { allOps, definitionOf, rebuild } from '../../lib/ops/define.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { buildCase, cases, generator, type OpCase } from './cases.ts'
 

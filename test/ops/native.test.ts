@@ -1,8 +1,8 @@
 /** The case table in native code: every case compiled and run, its values and the first and second derivatives against the references. */
 import { describe, expect, it } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
 import { type BuiltCase, buildCase, cases, mismatch, type OpCase } from './cases.ts'

@@ -1,7 +1,7 @@
 /** The references themselves, against published and hand-computed values: they are the oracle of everything else. */
 import { describe, expect, it } from 'vitest'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { philox } from '../../lib/ops/philox.ts'
 import { erfReference, roundHalfEven } from '../../lib/ops/ref.ts'

@@ -1,8 +1,8 @@
 /** Compares a plan, run by the interpreter, with the graph it was made of, evaluated op by op by the references. */
 import { expect } from 'vitest'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import { sizeOf } from '../../lib/graph/shape.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import { isLoop, type PlanJson } from '../../lib/plan/format.ts'
 import { makePlan, type PlanOptions } from '../../lib/plan/index.ts'
 import { interpretPlan } from '../../lib/plan/interpret.ts'

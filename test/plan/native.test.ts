@@ -1,8 +1,8 @@
 /** Plans run by native code give what the interpreter gives: both read the same contract. Skipped where the addon is not built. */
 import { describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
-import type { RefArray } from '../../lib/graph/reference.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import type { RefArray } from '../../lib/ops/evaluate.ts'
 import { makePlan } from '../../lib/plan/index.ts'
 import { interpretPlan } from '../../lib/plan/interpret.ts'
 import { addon } from '../../lib/runtime/addon.ts'

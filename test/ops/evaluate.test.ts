@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { LangevinError, nearest } from '../../lib/graph/errors.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { printGraph } from '../../lib/graph/printer.ts'
-import { evaluateReference, type RefArray } from '../../lib/graph/reference.ts'
 import { broadcastShapes, normalizeAxes, reducedShape } from '../../lib/graph/shape.ts'
 import { type Tensor, topologicalOrder } from '../../lib/graph/tensor.ts'
 import { rebuild } from '../../lib/ops/define.ts'
+import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 
 describe('graphs', () => {

@@ -1,13 +1,13 @@
 /**
  * The float64 interpreter: evaluates a graph by the reference of each op. It is the oracle of the tests; it is not fast.
- * (It stands beside the graph but imports the op registry, which no other file here does.)
  */
-import { definitionOf, type RefArray } from '../ops/define.ts'
-import { LangevinError } from './errors.ts'
-import { sameShape, showShape } from './shape.ts'
-import type { Tensor } from './tensor.ts'
 
-export type { RefArray } from '../ops/define.ts'
+import { LangevinError } from '../graph/errors.ts'
+import { sameShape, showShape } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import { definitionOf, type RefArray } from './define.ts'
+
+export type { RefArray } from './define.ts'
 
 /**
  * Values of `outputs`, given those of the `input` tensors. A feed may also be given for any other tensor and then replaces its computation.

@@ -100,13 +100,13 @@ export const evaluateCommand: CommandSpec = {
 
 async function evaluateRun(context: CommandContext): Promise<void> {
   const path = context.positionals[0] as string
+  const ood = context.list('ood', oodChoices)
+  const samples = context.integer('samples')
+  const features = context.text('features')
   const folder = await folderOf(path)
   const run = await openRun(path, { device: context.device })
   const { spec, base } = await dataOf(context, folder)
   const { train, test } = await loadDataset(spec, { base })
-  const ood = context.list('ood', oodChoices)
-  const samples = context.integer('samples')
-  const features = context.text('features')
   const evaluation = {
     ...(ood ? { ood } : {}),
     ...(samples === undefined ? {} : { samples }),
@@ -174,8 +174,10 @@ export const exportCommand: CommandSpec = {
 
 async function exportRun(context: CommandContext): Promise<void> {
   const path = context.positionals[0] as string
-  const run = await openRun(path, { device: context.device })
+  const outputs = context.list('outputs', outputNames)
+  const opset = context.integer('opset', 1)
   const out = context.text('out') ?? join(await folderOf(path), 'model.onnx')
+  const run = await openRun(path, { device: context.device })
   await checkFolderOf(out)
   const { data, options, method } = run.description
   const metadata = {
@@ -186,8 +188,6 @@ async function exportRun(context: CommandContext): Promise<void> {
     'langevin.trainer': JSON.stringify(options),
     ...(await metricsMetadata(await folderOf(path))),
   }
-  const outputs = context.list('outputs', outputNames)
-  const opset = context.integer('opset', 1)
   const exported = await exportOnnx(run.model, out, {
     metadata,
     ...(outputs ? { outputs } : {}),

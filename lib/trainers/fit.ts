@@ -337,10 +337,13 @@ async function makeFolder(out: string): Promise<void> {
 
 /** Like mkdir with `recursive`, which in Node never returns where the file system refuses new folders with ENOENT (/proc). */
 async function makePath(path: string): Promise<void> {
-  if ((await stat(path).catch(() => undefined))?.isDirectory()) return
+  const there = await stat(path).catch(() => undefined)
+  if (there?.isDirectory()) return
+  if (there !== undefined) throw Object.assign(new Error(`'${path}' is a file`), { code: 'ENOTDIR' })
   if (dirname(path) !== path) await makePath(dirname(path))
-  await mkdir(path).catch(async (cause) => {
-    if (!(await stat(path).catch(() => undefined))?.isDirectory()) throw cause
+  await mkdir(path).catch((cause: NodeJS.ErrnoException) => {
+    // Another process may have made it meanwhile.
+    if (cause.code !== 'EEXIST') throw cause
   })
 }
 

@@ -1,0 +1,74 @@
+/** Runs the compiled command line as a user does: a process, its exit code, what it printed. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { buildDist } from '../dist.ts'
+
+export interface Result {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+export interface Running {
+  readonly process: ChildProcess
+  readonly result: Promise<Result>
+  /** Waits until standard output or error holds `text`; throws if the process ends without it. */
+  said(text: string): Promise<void>
+}
+
+export const work = (): string => mkdtempSync(join(tmpdir(), 'langevin-cli-'))
+
+/** Starts `langevin ARGS` in a folder, on one thread. */
+export async function start(args: readonly string[], cwd: string): Promise<Running> {
+  const main = join(await buildDist(), 'cli/main.js')
+  const process_ = spawn(process.execPath, [main, ...args], { cwd, env: { ...process.env, LANGEVIN_THREADS: '1' } })
+  let [out, err] = ['', '']
+  process_.stdout.on('data', (d) => {
+    out += d
+  })
+  process_.stderr.on('data', (d) => {
+    err += d
+  })
+  let ended = false
+  const result = new Promise<Result>((resolve) =>
+    process_.once('close', (code) => {
+      ended = true
+      resolve({ code, out, err })
+    }),
+  )
+  const said = async (text: string) => {
+    while (!out.includes(text) && !err.includes(text)) {
+      if (ended) throw new Error(`langevin ${args.join(' ')} ended without '${text}':\n${out}\n${err}`)
+      await new Promise((resolve) => setTimeout(resolve, 3))
+    }
+  }
+  return { process: process_, result, said }
+}
+
+export const langevin = async (args: readonly string[], cwd = work()): Promise<Result> =>
+  (await start(args, cwd)).result
+
+/** The shipped digits, few of them; a small network; twenty steps. Given parts replace those at the top. */
+export function tinyConfig(change: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return {
+    method: 'jempp',
+    data: { kind: 'digits', limit: 100, test: 40 },
+    network: { kind: 'wideResNet', depth: 10, width: 1 },
+    trainer: { batch: 8, sampler: { kind: 'pyld', outer: 2, inner: 2 }, buffer: { size: 40 } },
+    steps: 20,
+    reportEvery: 5,
+    evaluation: { samples: 10 },
+    ...change,
+  }
+}
+
+export function writeJson(folder: string, name: string, value: unknown): string {
+  const path = join(folder, name)
+  writeFileSync(path, JSON.stringify(value))
+  return path
+}
+
+export const shipped = fileURLToPath(new URL('../../configs/', import.meta.url))

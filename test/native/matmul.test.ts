@@ -84,6 +84,12 @@ const table: Record<string, Case> = {
   'rank 5': { a: [2, 1, 3, 4, 5], b: [2, 3, 1, 5, 6] },
   'inner size 0': { a: [4, 0], b: [0, 5] },
   'inner size 0 in a batch': { a: [3, 4, 0], b: [0, 5] },
+  // Large enough that the rows are shared out among the threads.
+  'many rows': { a: [131, 130], b: [130, 140] },
+  'many rows, transposed b': { a: [257, 2], b: [66, 2], transposeB: true },
+  'many rows, few columns': { a: [259, 70], b: [70, 3] },
+  'many rows, few columns, transposed b': { a: [259, 70], b: [2, 70], transposeB: true },
+  'many rows, one column': { a: [259, 70], b: [70, 1] },
   'no rows': { a: [0, 4], b: [4, 5] },
   'no batch': { a: [0, 3, 4], b: [4, 5] },
 }

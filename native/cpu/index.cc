@@ -91,9 +91,11 @@ class ScatterAddKernel : public Kernel {
       for (int64_t i = 0; i < count_; ++i) {
         const int64_t to = (o * axis_.length + clamped(indices[i], axis_.length)) * axis_.inner + column;
         const int64_t from = (o * count_ + i) * axis_.inner + column;
+        const float* x = static_cast<const float*>(args.inputs[2]) + from;
+        float* out = static_cast<float*>(args.outputs[0]) + to;
         if (whole_) add_ints(static_cast<const uint32_t*>(args.inputs[2]) + from, n, static_cast<uint32_t*>(args.outputs[0]) + to);
-        else if (n >= 8) add_into(static_cast<const float*>(args.inputs[2]) + from, static_cast<size_t>(n), static_cast<float*>(args.outputs[0]) + to);
-        else add_few(static_cast<const float*>(args.inputs[2]) + from, n, static_cast<float*>(args.outputs[0]) + to);
+        else if (n >= 8) add_into(x, static_cast<size_t>(n), out);
+        else add_few(x, n, out);
       }
     }
   }

@@ -53,7 +53,8 @@ class CropFlipKernel : public Kernel {
     const uint8_t* flips = static_cast<const uint8_t*>(args.inputs[2]);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
-      int32_t* columns = reinterpret_cast<int32_t*>(static_cast<char*>(args.workspace) + table_ * static_cast<size_t>(omp_get_thread_num()));
+      char* own = static_cast<char*>(args.workspace) + table_ * static_cast<size_t>(omp_get_thread_num());
+      int32_t* columns = reinterpret_cast<int32_t*>(own);
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < images_; ++i) {
         const int64_t dy = shift(offsets[2 * i]), dx = shift(offsets[2 * i + 1]);

@@ -74,7 +74,9 @@ namespace langevin {
 HWY_EXPORT(call_dot_rows);
 HWY_EXPORT(call_add_into);
 
-void dot_rows(const float* row, const float* const* z, int count, size_t n, float* out) { HWY_DYNAMIC_DISPATCH(call_dot_rows)(row, z, count, n, out); }
+void dot_rows(const float* row, const float* const* z, int count, size_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(call_dot_rows)(row, z, count, n, out);
+}
 void add_into(const float* x, size_t n, float* out) { HWY_DYNAMIC_DISPATCH(call_add_into)(x, n, out); }
 
 }  // namespace langevin

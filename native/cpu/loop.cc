@@ -102,7 +102,8 @@ class LoopKernel : public Kernel {
     for (size_t i = 0; i < plan_.expandeds.size(); ++i) part.caches[i] = ExpansionCache();
     if (plan_.space.total > 0) {
       for (const auto& s : plan_.prologue) s.function(part.at[s.a], part.at[s.b], part.at[s.c], part.at[s.out], 1);
-      for (const auto& s : plan_.splats) s.function(part.at[s.a], part.at[s.b], part.at[s.c], part.at[s.out], static_cast<size_t>(plan_.tile));
+      const size_t tile = static_cast<size_t>(plan_.tile);
+      for (const auto& s : plan_.splats) s.function(part.at[s.a], part.at[s.b], part.at[s.c], part.at[s.out], tile);
     }
     if (reducing_ && division_ != Division::Private) return run_disjoint(part, index);
     if (reducing_) clear(part, accumulated_);
@@ -148,11 +149,12 @@ class LoopKernel : public Kernel {
     for (size_t i = 0; i < plan_.expandeds.size(); ++i) {
       const auto& e = plan_.expandeds[i];
       char* buffer = reinterpret_cast<char*>(part.at) + pointers_ + caches_ + plan_.slot_offset[static_cast<size_t>(e.slot)];
-      at[e.slot] = const_cast<char*>(
-          static_cast<const char*>(expand_operand(loop_table(), e.walk, source(part, e.source), e.bytes, start, n, buffer, &part.caches[i])));
+      const void* lanes = expand_operand(loop_table(), e.walk, source(part, e.source), e.bytes, start, n, buffer, &part.caches[i]);
+      at[e.slot] = const_cast<char*>(static_cast<const char*>(lanes));
     }
     for (size_t i = 0; i < plan_.direct_outputs.size(); ++i) {
-      if (direct_now_[i]) at[plan_.direct_outputs[i].slot] = static_cast<char*>(part.args.outputs[plan_.direct_outputs[i].output]) + start * 4;
+      const auto& o = plan_.direct_outputs[i];
+      if (direct_now_[i]) at[o.slot] = static_cast<char*>(part.args.outputs[o.output]) + start * 4;
     }
     const size_t count = static_cast<size_t>(n);
     for (const auto& s : plan_.body) s.function(at[s.a], at[s.b], at[s.c], at[s.out], count);
@@ -188,7 +190,9 @@ class LoopKernel : public Kernel {
     for (size_t i = 0; i < plan_.reductions.size(); ++i) {
       const auto& r = plan_.reductions[i];
       char* acc = first + reduction_offset_[i];
-      for (int part = 1; part < parts_; ++part) r.table->merge(acc + part_bytes_ * static_cast<size_t>(part), static_cast<size_t>(accumulated_), acc);
+      for (int part = 1; part < parts_; ++part) {
+        r.table->merge(acc + part_bytes_ * static_cast<size_t>(part), static_cast<size_t>(accumulated_), acc);
+      }
       groups_.finish(*r.table, acc, 0, accumulated_, args.outputs[r.output]);
     }
   }

@@ -36,6 +36,7 @@ struct ExpansionCache {
 
 // Elements start..start+n of the operand at `base` as an array of 4-byte lanes: the operand's own memory where they stand there in
 // a row, else `out`, written. `bytes` is 4, or 1 for uint8 and bool. The walk must not be uniform.
-const void* expand_operand(const LoopTable& table, const Walk& walk, const void* base, int bytes, int64_t start, int64_t n, void* out, ExpansionCache* cache);
+const void* expand_operand(const LoopTable& table, const Walk& walk, const void* base, int bytes, int64_t start, int64_t n, void* out,
+                           ExpansionCache* cache);
 
 }  // namespace langevin

@@ -89,7 +89,8 @@ class Builder {
   }
 
   static bool is_identity(const LoopEntry& e) {
-    return (e.op == LoopOp::cast_float_op && e.operand == RegisterType::F32) || (e.op == LoopOp::cast_int_op && e.operand != RegisterType::F32) ||
+    return (e.op == LoopOp::cast_float_op && e.operand == RegisterType::F32) ||
+           (e.op == LoopOp::cast_int_op && e.operand != RegisterType::F32) ||
            (e.op == LoopOp::cast_bool_op && e.operand == RegisterType::Bool);
   }
 
@@ -117,7 +118,10 @@ class Builder {
     }
     const bool all = mask == (1 << e.operands) - 1;
     const int variant = all || variants[mask] == nullptr ? 0 : mask;
-    for (int i = 0; i < e.operands; ++i) args[i] = all || (variant >> i & 1) != 0 ? slot_of_[static_cast<size_t>(e.args[i])] : tile_slot(e.args[i]);
+    for (int i = 0; i < e.operands; ++i) {
+      const bool one = all || (variant >> i & 1) != 0;
+      args[i] = one ? slot_of_[static_cast<size_t>(e.args[i])] : tile_slot(e.args[i]);
+    }
     for (int i = e.operands; i < 3; ++i) args[i] = args[0];
     const int slot = new_slot(all ? Memory::One : Memory::Tile);
     slot_of_[reg] = slot;
@@ -209,8 +213,9 @@ class Builder {
       std::vector<int> dying = {step.a, step.b, step.c};
       std::sort(dying.begin(), dying.end());
       dying.erase(std::unique(dying.begin(), dying.end()), dying.end());
-      for (int s : dying) {
-        if (memory_[static_cast<size_t>(s)] == Memory::Tile && last[static_cast<size_t>(s)] == i) idle.push_back(buffer[static_cast<size_t>(s)]);
+      for (int slot : dying) {
+        const size_t s = static_cast<size_t>(slot);
+        if (memory_[s] == Memory::Tile && last[s] == i) idle.push_back(buffer[s]);
       }
       int& own = buffer[static_cast<size_t>(step.out)];
       if (idle.empty()) {

@@ -232,8 +232,9 @@ void ternary(const void* a_, const void* b_, const void* c_, void* out_, size_t 
 
 // Lane by lane: integer division and powers, which no vector unit has.
 template <int32_t (*kFunction)(int32_t, int32_t)>
-void scalar_int(const void* a, const void* b, const void*, void* out, size_t n) {
-  for (size_t i = 0; i < n; ++i) static_cast<int32_t*>(out)[i] = kFunction(static_cast<const int32_t*>(a)[i], static_cast<const int32_t*>(b)[i]);
+void scalar_int(const void* a_, const void* b_, const void*, void* out, size_t n) {
+  const int32_t *a = static_cast<const int32_t*>(a_), *b = static_cast<const int32_t*>(b_);
+  for (size_t i = 0; i < n; ++i) static_cast<int32_t*>(out)[i] = kFunction(a[i], b[i]);
 }
 
 void load_bytes(const void* a, const void*, const void*, void* out, size_t n) {
@@ -276,7 +277,8 @@ void set_clamp(Variants& v) {
 
 LoopTable make_table() {
   LoopTable t{};
-  constexpr int kF = static_cast<int>(RegisterType::F32), kI = static_cast<int>(RegisterType::I32), kB = static_cast<int>(RegisterType::Bool);
+  constexpr int kF = static_cast<int>(RegisterType::F32), kI = static_cast<int>(RegisterType::I32);
+  constexpr int kB = static_cast<int>(RegisterType::Bool);
   const auto row = [&t](LoopOp op) { return t.functions[static_cast<int>(op)]; };
 #define LANGEVIN_F(name) row(LoopOp::name##_op)[kF][0] = unary<name##_fn, float, float>;
 #define LANGEVIN_I(name) row(LoopOp::name##_op)[kI][0] = unary<name##_int_fn, int32_t, int32_t>;
@@ -292,11 +294,14 @@ LoopTable make_table() {
   row(LoopOp::cast_int_op)[kF][0] = unary<float_to_int_fn, float, int32_t>;
   row(LoopOp::cast_byte_op)[kF][0] = unary<float_to_byte_fn, float, int32_t>;
   row(LoopOp::cast_bool_op)[kF][0] = unary<float_to_bool_fn, float, int32_t>;
-  for (LoopOp op : {LoopOp::cast_int_op, LoopOp::cast_byte_op, LoopOp::cast_bool_op}) row(op)[kB][0] = unary<cast_int_int_fn, int32_t, int32_t>;
+  for (LoopOp op : {LoopOp::cast_int_op, LoopOp::cast_byte_op, LoopOp::cast_bool_op}) {
+    row(op)[kB][0] = unary<cast_int_int_fn, int32_t, int32_t>;
+  }
 
 #define LANGEVIN_F(name) set_binary<name##_fn, float, float>(row(LoopOp::name##_op)[kF]);
 #define LANGEVIN_I(name) set_binary<name##_int_fn, int32_t, int32_t>(row(LoopOp::name##_op)[kI]);
-  LANGEVIN_F(add) LANGEVIN_F(sub) LANGEVIN_F(mul) LANGEVIN_F(div) LANGEVIN_F(pow) LANGEVIN_F(maximum) LANGEVIN_F(minimum) LANGEVIN_F(leaky_relu)
+  LANGEVIN_F(add) LANGEVIN_F(sub) LANGEVIN_F(mul) LANGEVIN_F(div) LANGEVIN_F(pow) LANGEVIN_F(maximum) LANGEVIN_F(minimum)
+  LANGEVIN_F(leaky_relu)
   LANGEVIN_I(add) LANGEVIN_I(sub) LANGEVIN_I(mul) LANGEVIN_I(maximum) LANGEVIN_I(minimum)
 #undef LANGEVIN_F
 #undef LANGEVIN_I

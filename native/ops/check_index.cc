@@ -23,7 +23,9 @@ Shape gathered_shape(const Shape& x, const Shape& indices, size_t axis) {
 }
 
 void expect_valid_index(const Instruction& in, const TensorDesc& x, size_t axis, const TensorDesc& indices) {
-  if (x.shape[axis] == 0 && indices.size() > 0) plan_fail(in, "axis " + std::to_string(axis) + " of " + show_shape(x.shape) + " is empty, so no index is valid");
+  if (x.shape[axis] == 0 && indices.size() > 0) {
+    plan_fail(in, "axis " + std::to_string(axis) + " of " + show_shape(x.shape) + " is empty, so no index is valid");
+  }
 }
 
 }  // namespace

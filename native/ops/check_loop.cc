@@ -44,7 +44,8 @@ RegisterType register_of(DType t) {
 // An integer entry of a program row, within 0..high.
 int read_index(const Instruction& in, const nlohmann::json& value, int64_t high, const std::string& where) {
   double number = 0;
-  if (!value.is_number() || !read_number(value, &number) || number != std::floor(number) || number < 0 || number > static_cast<double>(high)) {
+  const bool whole = value.is_number() && read_number(value, &number) && number == std::floor(number);
+  if (!whole || number < 0 || number > static_cast<double>(high)) {
     plan_fail(in, where + " must be an integer in 0.." + std::to_string(high) + "; got " + value.dump());
   }
   return static_cast<int>(number);
@@ -93,7 +94,8 @@ class Decoder {
       fits = d == 1 || d == p_.shape[rank - 1 - i];
     }
     if (!fits) {
-      plan_fail(in_, "input " + std::to_string(p_.inputs.size()) + " must broadcast to " + show_shape(p_.shape) + "; got " + show_shape(t.shape));
+      plan_fail(in_, "input " + std::to_string(p_.inputs.size()) + " must broadcast to " + show_shape(p_.shape) + "; got " +
+                         show_shape(t.shape));
     }
     p_.inputs.push_back(register_of(t.dtype));
   }
@@ -131,7 +133,8 @@ class Decoder {
     e->type = e->operand = name == "const" ? RegisterType::F32 : RegisterType::I32;
     if (name == "const") {
       e->op = LoopOp::const_float;
-      e->float_value = std::fabs(number) > 3.4028235677973366e38 ? std::copysign(INFINITY, static_cast<float>(number > 0 ? 1 : -1)) : static_cast<float>(number);
+      const bool overflows = std::fabs(number) > 3.4028235677973366e38;  // the conversion itself would be undefined
+      e->float_value = overflows ? std::copysign(INFINITY, number > 0 ? 1.0f : -1.0f) : static_cast<float>(number);
     } else if (name == "const_int") {
       e->op = LoopOp::const_int;
       if (!(number >= -2147483648.0 && number <= 4294967295.0) || number != std::floor(number)) {
@@ -150,7 +153,8 @@ class Decoder {
     const auto need = [&](int i, RegisterType t) {
       const RegisterType have = p_.type_of(e->args[i]);
       if (have == t) return;
-      plan_fail(in_, where() + ": operand " + std::to_string(i) + " of " + row.name + " must be " + show_register(t) + "; got " + show_register(have));
+      plan_fail(in_, where() + ": operand " + std::to_string(i) + " of " + row.name + " must be " + show_register(t) + "; got " +
+                         show_register(have));
     };
     const auto need_all = [&](RegisterType t) {
       for (int i = 0; i < row.operands; ++i) need(i, t);
@@ -208,7 +212,9 @@ class Decoder {
   void read_output(const nlohmann::json& o, size_t i) {
     const std::string name = "output " + std::to_string(i);
     const int64_t known = static_cast<int64_t>(p_.inputs.size() + p_.entries.size());
-    if (known == 0 || !o.is_object() || !o.contains("register")) plan_fail(in_, name + " must be {register, reduce?} of a defined register");
+    if (known == 0 || !o.is_object() || !o.contains("register")) {
+      plan_fail(in_, name + " must be {register, reduce?} of a defined register");
+    }
     LoopOutput out;
     out.reg = read_index(in_, o.at("register"), known - 1, name + ", register");
     const TensorDesc& t = in_.outputs[i];
@@ -241,7 +247,8 @@ class Decoder {
       }
     }
     if (t.shape != removed && t.shape != kept) {
-      plan_fail(in_, name + " must have the reduced shape " + show_shape(removed) + " or " + show_shape(kept) + "; got " + show_shape(t.shape));
+      plan_fail(in_, name + " must have the reduced shape " + show_shape(removed) + " or " + show_shape(kept) + "; got " +
+                         show_shape(t.shape));
     }
   }
 

@@ -21,7 +21,9 @@ void check_draw(const Instruction& in, DType dtype) {
   expect_dtype(in, out, dtype, "output 0");
   if (has_attr(in, "shape")) {
     const Shape shape = attr_ints(in, "shape", -1, 0, INT64_C(1) << 40);
-    if (shape != out.shape) plan_fail(in, "output 0 must have the shape of attribute 'shape', " + show_shape(shape) + "; got " + show_shape(out.shape));
+    if (shape != out.shape) {
+      plan_fail(in, "output 0 must have the shape of attribute 'shape', " + show_shape(shape) + "; got " + show_shape(out.shape));
+    }
   }
   if (out.size() > kMostElements) plan_fail(in, "draws at most 2^34 elements; got " + show_shape(out.shape));
 }

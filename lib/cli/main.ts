@@ -34,17 +34,23 @@ function overview(): string {
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args
   const controller = new AbortController()
+  const signals = Object.keys(exitCodes) as (keyof typeof exitCodes)[]
   let status = exitCodes.SIGINT
   const stop = (why: string): void => controller.abort(new LangevinError('E_CANCELLED', why))
   const interrupt = (signal: NodeJS.Signals): void => {
     status = exitCodes[signal as keyof typeof exitCodes]
-    if (controller.signal.aborted) process.exit(status)
+    if (controller.signal.aborted) {
+      // The signal's own effect ends the process wherever it stands; exit() would first take down libraries that native work still uses.
+      release()
+      process.kill(process.pid, signal)
+      return
+    }
     process.stderr.write('\nstopping at the next step; press Ctrl-C again to quit at once\n')
     stop(`cancelled by ${signal === 'SIGINT' ? 'Ctrl-C' : signal}`)
   }
   // Whoever read the output (head, a closed terminal) is gone: stop as for Ctrl-C, so that a checkpoint is kept.
   const unread = (): void => stop('nobody reads the output any more')
-  const signals = Object.keys(exitCodes) as (keyof typeof exitCodes)[]
+  const release = () => signals.map((s) => process.off(s, interrupt))
   for (const s of signals) process.on(s, interrupt)
   process.stdout.on('error', unread)
   process.stderr.on('error', unread)
@@ -72,7 +78,7 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     return report(error, args.includes('--json'), status)
   } finally {
-    for (const s of signals) process.off(s, interrupt)
+    release()
   }
 }
 

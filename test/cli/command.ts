@@ -8,6 +8,7 @@ import { buildDist } from '../dist.ts'
 
 export interface Result {
   readonly code: number | null
+  readonly signal: NodeJS.Signals | null
   readonly out: string
   readonly err: string
 }
@@ -34,9 +35,9 @@ export async function start(args: readonly string[], cwd: string): Promise<Runni
   })
   let ended = false
   const result = new Promise<Result>((resolve) =>
-    process_.once('close', (code) => {
+    process_.once('close', (code, signal) => {
       ended = true
-      resolve({ code, out, err })
+      resolve({ code, signal, out, err })
     }),
   )
   const said = async (text: string) => {

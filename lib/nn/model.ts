@@ -98,7 +98,7 @@ export class Model {
   }
 
   /** Class logits [n, classes]. */
-  logits(x: HostTensor, options?: EvaluateOptions): Promise<HostTensor> {
+  async logits(x: HostTensor, options?: EvaluateOptions): Promise<HostTensor> {
     this.network.needClasses('logits')
     return this.evaluate('logits', x, options)
   }

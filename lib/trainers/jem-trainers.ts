@@ -84,7 +84,9 @@ export class JointEnergyTrainer {
       )
     }
     const stepsPerEpoch = Math.floor(data.count / settings.batch)
-    const totalSteps = options.steps ?? Math.round((options.epochs ?? this.recipe.epochs) * stepsPerEpoch)
+    const { epochs = this.recipe.epochs } = options
+    if (!(Number.isFinite(epochs) && epochs >= 0)) throw new RangeError(`epochs must be a number ≥ 0; got ${epochs}`)
+    const totalSteps = options.steps ?? Math.round(epochs * stepsPerEpoch)
     integer('steps', totalSteps, 0)
     this.state?.dispose()
     const state = new State(this.model.device)

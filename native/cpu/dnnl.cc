@@ -11,13 +11,14 @@ namespace {
 using Memory = dnnl::memory;
 using Dims = dnnl::memory::dims;
 
-// One engine and stream for the process: all work runs on one worker thread.
+// One engine for the process, and a stream for each thread that runs primitives: the worker thread, and its team where a kernel gives
+// each its own primitive.
 dnnl::engine& engine() {
   static dnnl::engine e(dnnl::engine::kind::cpu, 0);
   return e;
 }
 dnnl::stream& stream() {
-  static dnnl::stream s(engine());
+  static thread_local dnnl::stream s(engine());
   return s;
 }
 

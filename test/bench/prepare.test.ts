@@ -81,20 +81,20 @@ describe('prepare', () => {
     expect(Math.abs(sd - 0.1)).toBeLessThan(0.1 * 4 * 0.0079)
   })
 
-  // The data is 256 draws of N(0, I) in two dimensions, so the best losses are known: dsm with σ = 1 has ½·2·(1 - ½) = 0.5, nce against
-  // the same density 2 ln 2, ssm -1. The energies may fit these very draws a little better than the density that they come from.
+  // The data is 256 draws of N(0, I) in two dimensions, so the losses of the true density are known: dsm with σ = 1 ½·2·(1 - ½) = 0.5, nce
+  // against the same density 2 ln 2, ssm -½·2 = -1. A network may fit these very draws better than that; ssm falls without bound on them.
   it.each([
-    ['dsm_mlp', 0.35, 0.6],
-    ['nce_mlp', 1.3, 1.45],
-    ['ssm_mlp', -1.6, -0.8],
-  ] as const)('%s: the loss goes where it should', async (name, low, high) => {
+    ['dsm_mlp', 300, 0.35, 0.6],
+    ['nce_mlp', 300, 1.3, 1.45],
+    ['ssm_mlp', 100, -5, -0.5],
+  ] as const)('%s: the loss goes where it should', async (name, steps, low, high) => {
     prepared = await prepare(name, { ...row(name), lr: 0.005, ...(name === 'dsm_mlp' ? { sigma: 1 } : {}) } as Workload)
-    const { metrics } = await prepared.program.run(300)
+    const { metrics } = await prepared.program.run(steps)
     const loss = metric(metrics, prepared, 'loss')
     const mean = (v: number[]) => v.reduce((a, b) => a + b, 0) / v.length
-    expect(Math.abs(mean(loss.slice(0, 3)) - mean(loss.slice(-50)))).toBeGreaterThan(0.05)
-    expect(mean(loss.slice(-50))).toBeGreaterThan(low)
-    expect(mean(loss.slice(-50))).toBeLessThan(high)
+    expect(Math.abs(mean(loss.slice(0, 3)) - mean(loss.slice(-20)))).toBeGreaterThan(0.05)
+    expect(mean(loss.slice(-20))).toBeGreaterThan(low)
+    expect(mean(loss.slice(-20))).toBeLessThan(high)
   })
 
   it('refuses names and tables that mean nothing', async () => {

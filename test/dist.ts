@@ -1,13 +1,31 @@
-/** The compiled package in dist/, for tests that run it in processes of its own: built once, and again when a source is newer. */
+/**
+ * For tests that work with files and processes: folders that are removed afterwards, and the compiled package in dist/, built once and again
+ * when a source is newer.
+ */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, rmdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const stamp = join(root, 'dist/.built')
 const lock = join(root, 'dist/.building')
+
+const made: string[] = []
+
+afterAll(() => {
+  for (const folder of made) rmSync(folder, { recursive: true, force: true })
+})
+
+/** A new folder, removed after the test file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'langevin-test-'))
+  made.push(folder)
+  return folder
+}
 
 const modified = (path: string): number => {
   try {

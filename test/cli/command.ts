@@ -1,10 +1,9 @@
 /** Runs the compiled command line as a user does: a process, its exit code, what it printed. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { buildDist } from '../dist.ts'
+import { buildDist, temporaryFolder } from '../dist.ts'
 
 export interface Result {
   readonly code: number | null
@@ -20,7 +19,7 @@ export interface Running {
   said(text: string): Promise<void>
 }
 
-export const work = (): string => mkdtempSync(join(tmpdir(), 'langevin-cli-'))
+export { temporaryFolder as work } from '../dist.ts'
 
 /** Starts `langevin ARGS` in a folder, on one thread. */
 export async function start(args: readonly string[], cwd: string): Promise<Running> {
@@ -49,7 +48,7 @@ export async function start(args: readonly string[], cwd: string): Promise<Runni
   return { process: process_, result, said }
 }
 
-export const langevin = async (args: readonly string[], cwd = work()): Promise<Result> =>
+export const langevin = async (args: readonly string[], cwd = temporaryFolder()): Promise<Result> =>
   (await start(args, cwd)).result
 
 /** The shipped digits, few of them; a small network; twenty steps. Given parts replace those at the top. */

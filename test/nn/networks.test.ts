@@ -1,6 +1,4 @@
 /** Networks: PyTorch's names and shapes, what the config keeps, initial values, and what is refused. Their numbers are golden.test.ts's. */
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
@@ -20,8 +18,9 @@ import type { Network } from '../../lib/nn/network.ts'
 import { buildNetwork, convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../../lib/nn/networks.ts'
 import { defaultGroups, type NormName, norm, normNames } from '../../lib/nn/norms.ts'
 import { readSafetensors, writeSafetensors } from '../../lib/runtime/safetensors.ts'
+import { temporaryFolder } from '../dist.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'langevin-nn-'))
+const folder = temporaryFolder()
 const shapes = (n: Network) => n.variables.map((v) => `${v.name} [${v.shape.join(',')}]`)
 
 /** What torch's state_dict() lists for this network, in its order. */

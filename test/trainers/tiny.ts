@@ -1,7 +1,6 @@
 /** What the trainer tests share: small data, networks and options, one thread (no barriers on a loaded machine), and ways to look at a run. */
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Dataset } from '../../lib/data/dataset.ts'
 import { digits } from '../../lib/data/standard.ts'
@@ -19,7 +18,7 @@ import type { FitOptions } from '../../lib/trainers/options.ts'
 
 setThreads(1)
 
-export const folder = (): string => mkdtempSync(join(tmpdir(), 'langevin-test-'))
+export { temporaryFolder as folder } from '../dist.ts'
 
 /** The first digits of the shipped set: [1, 8, 8], ten classes. */
 export const someDigits = async (count = 100): Promise<Dataset> => (await digits()).take(count)

@@ -147,6 +147,7 @@ const trainer = z.strictObject({
       rateFactor: positive.optional(),
       lossLimit: positive.optional(),
       energyLimit: positive.optional(),
+      crossEntropyLimit: positive.optional(),
       snapshotEvery: count.optional(),
     })
     .optional(),

@@ -64,6 +64,8 @@ class FitRun {
   private savedStep = -1
   private metricsLines = 0
   private unreported: Unreported | undefined
+  /** Cross entropy of the last report, and the least of any: what tells a state worth keeping from one on its way out. */
+  private crossEntropy = { last: 0, best: Number.POSITIVE_INFINITY }
   private savedAt = performance.now()
   private readonly reportEvery: number
   private readonly checkpointEvery: number | undefined
@@ -192,14 +194,10 @@ class FitRun {
   private nextStop(): number {
     const { engine, plan } = this.context
     const after = (every: number) => (Math.floor(this.step / every) + 1) * every
-    const snapshot = (this.snapshots.at(-1)?.step ?? this.step) + engine.recovery.snapshotEvery
+    const due = (this.snapshots.at(-1)?.step ?? this.step) + engine.recovery.snapshotEvery
+    const snapshot = due > this.step ? due : Number.POSITIVE_INFINITY
     const checkpoint = this.out === undefined ? undefined : this.checkpointEvery
-    return Math.min(
-      plan.totalSteps,
-      after(this.reportEvery),
-      Math.max(this.step + 1, snapshot),
-      after(checkpoint ?? Number.MAX_SAFE_INTEGER),
-    )
+    return Math.min(plan.totalSteps, after(this.reportEvery), snapshot, after(checkpoint ?? Number.MAX_SAFE_INTEGER))
   }
 
   /** Counts the steps done. */
@@ -226,6 +224,8 @@ class FitRun {
     this.unreported = undefined
     const means = Object.fromEntries(metrics.map((name, j) => [name, (u.sums[j] as number) / u.steps]))
     const { loss = Number.NaN, learningRate: _, ...rest } = means
+    const last = means.crossEntropy ?? 0
+    this.crossEntropy = { last, best: Math.min(last, this.crossEntropy.best) }
     return {
       step: this.step,
       epoch: this.step / this.context.plan.stepsPerEpoch,
@@ -278,9 +278,18 @@ class FitRun {
     })
   }
 
+  /**
+   * False while the classifier is much worse than it has been: a run that diverges does so over some dozens of steps, and a state from among
+   * them is none to go back to.
+   */
+  private get healthy(): boolean {
+    return this.crossEntropy.last <= 2 * this.crossEntropy.best + 0.5
+  }
+
   /** After good steps: a snapshot and a checkpoint when they are due. */
   private async keep(): Promise<void> {
     const { engine, plan } = this.context
+    if (!this.healthy) return
     const last = this.snapshots.at(-1)
     if (last === undefined || this.step - last.step >= engine.recovery.snapshotEvery) await this.snapshot()
     if (this.out === undefined) return

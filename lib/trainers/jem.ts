@@ -51,6 +51,7 @@ export interface ResolvedJem {
   readonly statisticsMomentum: number
   readonly augmentation: { readonly data: Augmentation; readonly labelled: Augmentation }
   readonly energyLimit: number
+  readonly crossEntropyLimit: number
 }
 
 /** The method behind both trainers: state and graphs of the JEM step. */
@@ -146,7 +147,7 @@ export class JemMethod implements Method {
   }
 
   objective(r: Recorder, variables: Variables): Objective {
-    const { weights, statisticsMomentum, energyLimit } = this.settings
+    const { weights, statisticsMomentum, energyLimit, crossEntropyLimit } = this.settings
     const maps: Map<string, Tensor>[] = []
     const pass = (stream: 'data' | 'negatives') => {
       const statistics = new Map<string, Tensor>()
@@ -158,9 +159,14 @@ export class JemMethod implements Method {
     if (metrics.energyNegatives !== undefined && !this.settings.classConditional) {
       drift.chainDrift = ops.sub(metrics.energyNegatives, r.read('chain/marginalStartEnergy'))
     }
-    const guards = ['energyData', 'energyNegatives']
-      .filter((n) => n in metrics)
-      .map((name) => ({ name, limit: energyLimit }))
+    const limits = {
+      energyData: energyLimit,
+      energyNegatives: energyLimit,
+      ...(weights.pyx > 0 ? { crossEntropy: crossEntropyLimit } : {}),
+    }
+    const guards = Object.entries(limits)
+      .filter(([name]) => name in metrics)
+      .map(([name, limit]) => ({ name, limit }))
     return {
       loss,
       metrics: { ...metrics, ...drift },
@@ -245,6 +251,7 @@ export function resolveJem(
       labelled: { ...usual, ...options.augmentation?.labelled },
     },
     energyLimit: recoveryDefaults(options.recovery).energyLimit,
+    crossEntropyLimit: options.recovery?.crossEntropyLimit ?? 3 * Math.log(Math.max(2, network.classes)),
   }
 }
 

@@ -10,8 +10,13 @@ export interface RecoveryOptions {
   readonly rateFactor?: number
   /** |loss| above this is divergence, as is any value that is not finite; default 1e8 (the published limit). */
   readonly lossLimit?: number
-  /** |mean energy| of data or negatives above this is divergence; default 1e6. */
+  /** |mean energy| of data or negatives above this is divergence; default 1e5. */
   readonly energyLimit?: number
+  /**
+   * A batch's cross entropy above this is divergence: a classifier that does worse than guessing has collapsed. Default 3·ln(classes);
+   * not looked at where the labels are not trained on.
+   */
+  readonly crossEntropyLimit?: number
   /** Steps between snapshots of the last good state; default 100. */
   readonly snapshotEvery?: number
 }
@@ -52,14 +57,18 @@ export interface FitOptions {
   readonly describe?: Readonly<Record<string, unknown>>
 }
 
+/** Recovery with the defaults filled in; the limit on the cross entropy depends on the classes, so the method fills it in. */
+export type Recovery = Required<Omit<RecoveryOptions, 'crossEntropyLimit'>>
+
 /** Settings of recovery with every default filled in. */
-export function recoveryDefaults(options: RecoveryOptions = {}): Required<RecoveryOptions> {
-  const { tries = 3, rateFactor = 0.5, lossLimit = 1e8, energyLimit = 1e6, snapshotEvery = 100 } = options
+export function recoveryDefaults(options: RecoveryOptions = {}): Recovery {
+  const { tries = 3, rateFactor = 0.5, lossLimit = 1e8, energyLimit = 1e5, snapshotEvery = 100 } = options
   integer('recovery.tries', tries, 0)
   integer('recovery.snapshotEvery', snapshotEvery, 1)
   if (!(rateFactor > 0 && rateFactor <= 1))
     throw new RangeError(`recovery.rateFactor must be in (0, 1]; got ${rateFactor}`)
-  for (const [name, v] of Object.entries({ lossLimit, energyLimit })) {
+  const { crossEntropyLimit = 1 } = options
+  for (const [name, v] of Object.entries({ lossLimit, energyLimit, crossEntropyLimit })) {
     if (!(v > 0)) throw new RangeError(`recovery.${name} must be positive; got ${v}`)
   }
   return { tries, rateFactor, lossLimit, energyLimit, snapshotEvery }

@@ -13,7 +13,7 @@ import { makeOptimizer, type Optimizer } from '../optim/optimizers.ts'
 import { clipFactor, globalNorm, movingAverage, type ScheduleOptions, scheduleFactor } from '../optim/schedules.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, type Stage, type State } from '../runtime/state.ts'
-import { type CommonOptions, integer, type RecoveryOptions, recoveryDefaults } from './options.ts'
+import { type CommonOptions, integer, type Recovery, recoveryDefaults } from './options.ts'
 
 /** What a method contributes to the step program. Stages run in the order draw, chains, objective, (guards), update. */
 export interface Method {
@@ -81,7 +81,7 @@ export class Engine {
   readonly state: State
   readonly model: Model
   readonly optimizer: Optimizer
-  readonly recovery: Required<RecoveryOptions>
+  readonly recovery: Recovery
   private readonly method: Method
   private readonly options: CommonOptions
   private readonly schedule: ScheduleOptions

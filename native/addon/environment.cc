@@ -67,6 +67,11 @@ void Environment::create(Napi::Env env) {
   auto* holder = new std::shared_ptr<Environment>(self);
   env.SetInstanceData<std::shared_ptr<Environment>>(holder);
   napi_add_env_cleanup_hook(env, close, holder);
+  // process.exit and uncaught exceptions end the main thread's environment without its cleanup hooks, and exit() would then take oneDNN
+  // (whose statics are made lazily, so no atexit handler of ours could come first) from under the work that still runs.
+  const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+  const auto stop_work = [](const Napi::CallbackInfo& info) { Worker::instance().withdraw(of(info.Env())); };
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, stop_work)});
 }
 
 Environment& Environment::of(Napi::Env env) { return **env.GetInstanceData<std::shared_ptr<Environment>>(); }

@@ -35,6 +35,8 @@ export interface RunProgress {
   readonly recoveries: number
   /** Lines of metrics.jsonl that belong to these steps. */
   readonly metricsLines: number
+  /** Cross entropy of the last report and the least of any so far, which tell whether a state is worth keeping; null before the first. */
+  readonly crossEntropy: { readonly last: number; readonly best: number } | null
 }
 
 /** Everything about a run that is not a tensor. */

@@ -65,7 +65,7 @@ class FitRun {
   private metricsLines = 0
   private unreported: Unreported | undefined
   /** Cross entropy of the last report, and the least of any: what tells a state worth keeping from one on its way out. */
-  private crossEntropy = { last: 0, best: Number.POSITIVE_INFINITY }
+  private crossEntropy: RunProgress['crossEntropy'] = null
   private savedAt = performance.now()
   private readonly reportEvery: number
   private readonly checkpointEvery: number | undefined
@@ -97,7 +97,14 @@ class FitRun {
 
   /** Begins the files of a new run. An older run's checkpoint is moved aside, so that it is neither lost nor taken for this one's. */
   private async openFolder(out: string): Promise<void> {
-    const { step: _, seconds: __, recoveries: ___, metricsLines: ____, ...config } = this.describe()
+    const {
+      step: _,
+      seconds: __,
+      recoveries: ___,
+      metricsLines: ____,
+      crossEntropy: _____,
+      ...config
+    } = this.describe()
     const whole = { ...config, ...this.context.options.describe }
     await writeFileAtomically(join(out, CONFIG_FILE), `${JSON.stringify(whole, null, 2)}\n`)
     await writeFileAtomically(join(out, METRICS_FILE), '')
@@ -118,6 +125,7 @@ class FitRun {
     this.step = this.savedStep = run.step
     this.seconds = run.seconds
     this.recoveries = run.recoveries
+    this.crossEntropy = run.crossEntropy
     // Lines that the stopped run wrote after its last checkpoint will be written again.
     const text = await readFile(join(out, METRICS_FILE), 'utf8').catch(() => '')
     const kept = text.split('\n').slice(0, -1).slice(0, run.metricsLines)
@@ -147,8 +155,8 @@ class FitRun {
   }
 
   private describe(): RunDescription {
-    const { step, seconds, recoveries, metricsLines } = this
-    return this.context.describe({ step, seconds, recoveries, metricsLines })
+    const { step, seconds, recoveries, metricsLines, crossEntropy } = this
+    return this.context.describe({ step, seconds, recoveries, metricsLines, crossEntropy })
   }
 
   async *loop(): AsyncGenerator<MetricsRow, void, void> {
@@ -225,7 +233,7 @@ class FitRun {
     const means = Object.fromEntries(metrics.map((name, j) => [name, (u.sums[j] as number) / u.steps]))
     const { loss = Number.NaN, learningRate: _, ...rest } = means
     const last = means.crossEntropy ?? 0
-    this.crossEntropy = { last, best: Math.min(last, this.crossEntropy.best) }
+    this.crossEntropy = { last, best: Math.min(last, this.crossEntropy?.best ?? last) }
     return {
       step: this.step,
       epoch: this.step / this.context.plan.stepsPerEpoch,
@@ -283,7 +291,7 @@ class FitRun {
    * them is none to go back to.
    */
   private get healthy(): boolean {
-    return this.crossEntropy.last <= 2 * this.crossEntropy.best + 0.5
+    return this.crossEntropy === null || this.crossEntropy.last <= 2 * this.crossEntropy.best + 0.5
   }
 
   /** After good steps: a snapshot and a checkpoint when they are due. */

@@ -203,7 +203,7 @@ export class Model {
     return writeSafetensors(path, this.values, { network: JSON.stringify(this.network.config), ...metadata })
   }
 
-  /** Loads a state_dict, ours or PyTorch's; a run's checkpoint serves too. */
+  /** Loads a state_dict, ours or PyTorch's. Of a run's checkpoint it takes the weights as trained; with `ema`, `openRun` gives their average. */
   async load(path: string): Promise<void> {
     const { tensors } = await readSafetensors(path)
     await this.setValues(tensors, path, (n) => n.includes('/'))

@@ -21,7 +21,7 @@ const remedies: Readonly<Record<string, string>> = {
   EPERM:
     'The operation is not permitted: check the owner and attributes of the file and its folder, or choose another path.',
   EROFS: 'The file system is read-only: choose another folder.',
-  ENOENT: 'No such file or folder: check the path, and create the folder first.',
+  ENOENT: 'No such file or folder: check the path; a folder to write to has to exist.',
   ENOTDIR: 'A part of the path is a file, not a folder: check the path.',
   EISDIR: 'The path is a folder: give the name of a file.',
   EMFILE: 'Too many files are open: close some or raise ulimit -n.',

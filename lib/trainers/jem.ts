@@ -15,7 +15,7 @@ import { makeSampler, type Sampler, type SamplerOptions } from '../samplers/samp
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
 import { type Augmentation, augment, type Normalization, normalizationOf, orderedRows, takeRows } from './batches.ts'
-import type { CommonOptions, RecoveryOptions } from './options.ts'
+import type { CommonOptions } from './options.ts'
 import { integer, recoveryDefaults } from './options.ts'
 import { BUFFER, DATA, LABELS, Replay, type ReplayOptions } from './replay.ts'
 import { STREAM } from './streams.ts'
@@ -37,7 +37,6 @@ export interface JemOptions extends CommonOptions {
   readonly statisticsMomentum?: number
   /** Per stream. Default noise 0.03; for colour images also pad 4 and flip (digits and letters do not mirror). */
   readonly augmentation?: { readonly data?: Augmentation; readonly labelled?: Augmentation }
-  readonly recovery?: RecoveryOptions
 }
 
 /** Options with every default filled in. */

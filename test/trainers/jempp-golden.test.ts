@@ -41,7 +41,7 @@ interface Golden {
   buffer: Digest
 }
 
-// PyTorch's own float32 run differs from its float64 run by 2e-3 in the chains: a gradient near a kink or a clamp falls to the other side.
+// PyTorch's own float32 run differs from its float64 run by 4e-4 in the chains: a gradient near a kink or a clamp falls to the other side.
 const CHAIN_TOLERANCE = 1e-2
 
 const golden = JSON.parse(readFileSync(new URL('../golden/jempp-steps.json', import.meta.url), 'utf8')) as Golden

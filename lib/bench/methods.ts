@@ -14,7 +14,8 @@ import { jemLoss } from '../objectives/jem.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import type { Recorder, State } from '../runtime/state.ts'
-import { makeSampler, type Sampler } from '../samplers/samplers.ts'
+import type { Sampler } from '../samplers/sampler.ts'
+import { makeSampler } from '../samplers/samplers.ts'
 import { networkTarget } from '../samplers/target.ts'
 import type { ChainRound, Method, Objective } from '../trainers/trainer.ts'
 import type { EnergyWorkload, JemWorkload } from './workloads.ts'
@@ -173,10 +174,10 @@ export function recordChainStep(
 ): void {
   const variables = new Variables((v) => r.read(v.name))
   const target = networkTarget(network, { variables, norm }, { firstStage: sampler.firstStage })
-  const step = sampler.step(target, r.read(names.x), r.read(names.key), STREAM_CHAIN)
-  r.write(names.x, step.x)
+  const step = sampler.step(target, { x: r.read(names.x) }, r.read(names.key), STREAM_CHAIN)
+  r.write(names.x, step.state.x)
   r.write(names.key, step.key)
-  r.write(names.energy, ops.mean(step.energy))
+  r.write(names.energy, ops.mean(step.info.energy))
 }
 
 /** mean E(x⁺) - mean E(x⁻) (Hinton 2002; Tieleman 2008). */

@@ -10,7 +10,8 @@ import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, State } from '../runtime/state.ts'
-import { makeSampler, type Sampler, type SamplerOptions } from './samplers.ts'
+import type { Sampler } from './sampler.ts'
+import { makeSampler, type SamplerOptions } from './samplers.ts'
 import { drawStart, partsOf, type StartOptions } from './starts.ts'
 import { networkTarget } from './target.ts'
 
@@ -184,10 +185,10 @@ async function recordStep(state: State, model: Model, sampler: Sampler, options:
   const pass = { variables: new Variables((v) => r.read(v.name)), norm: options.norm ?? 'running' } as const
   const conditional = wanted === undefined ? {} : { classes: r.read('classes') }
   const target = networkTarget(network, pass, { firstStage: sampler.firstStage, ...conditional })
-  const step = sampler.step(target, r.read('x'), r.read('key'), STREAM_NOISE)
-  r.write('x', step.x)
+  const step = sampler.step(target, { x: r.read('x') }, r.read('key'), STREAM_NOISE)
+  r.write('x', step.state.x)
   r.write('key', step.key)
-  r.write('energy', ops.mean(step.energy))
+  r.write('energy', ops.mean(step.info.energy))
   return r.compile('step')
 }
 

@@ -1,15 +1,11 @@
 /**
- * SGLD, proximal SGLD and PYLD as graphs of one step. A step is pure: (x, key) ↦ (x', key', energy), so the same definition is
- * compiled for training chains, repeated natively, and can leave as ONNX. Running chains is chain.ts's part.
+ * SGLD, proximal SGLD and PYLD as graphs of one step (sampler.ts says what that is). Running chains is chains.ts's part.
  */
 import { grad, vjp } from '../autodiff/index.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
-import type { Target } from './target.ts'
-
-/** Box that x is kept in after each step; null for none. */
-export type Bounds = readonly [low: number, high: number] | null
+import { type Bounds, plainInfo, type Sampler } from './sampler.ts'
 
 interface StepSettings {
   /** Coefficient of the score. */
@@ -61,27 +57,8 @@ export interface PyldOptions {
 
 export type SamplerOptions = SgldOptions | ProximalSgldOptions | PyldOptions
 
-export interface Step {
-  readonly x: Tensor
-  readonly key: Tensor
-  /** Energies [n] at the x the step started from (the step computes them anyway). */
-  readonly energy: Tensor
-}
-
-export interface Sampler {
-  readonly kind: SamplerOptions['kind']
-  /** The options with every default filled in: what a checkpoint keeps. */
-  readonly options: SamplerOptions
-  /** Graph steps in one round of the training chain. */
-  readonly steps: number
-  readonly bounds: Bounds
-  readonly firstStage: number
-  /** One step of all chains; noise comes from `key` at streams `stream`, `stream + 1`, ... */
-  step(target: Target, x: Tensor, key: Tensor, stream: number): Step
-}
-
 /** The sampler that the options describe; unknown kinds and impossible values are refused here. */
-export function makeSampler(options: SamplerOptions): Sampler {
+export function makeSampler(options: SamplerOptions): Sampler<SamplerOptions> {
   switch (options.kind) {
     case 'sgld':
       return sgld({ steps: 20, stepSize: 1, noise: 0.01, gradientClamp: null, bounds: null, ...defined(options) })
@@ -109,7 +86,7 @@ export function makeSampler(options: SamplerOptions): Sampler {
   }
 }
 
-function sgld(options: Required<SgldOptions> | Required<ProximalSgldOptions>): Sampler {
+function sgld(options: Required<SgldOptions> | Required<ProximalSgldOptions>): Sampler<SamplerOptions> {
   const { steps, stepSize, gradientClamp, bounds } = options
   const noise = options.noise === 'langevin' ? Math.sqrt(2 * stepSize) : options.noise
   checkCount(options.kind, 'steps', steps)
@@ -120,17 +97,19 @@ function sgld(options: Required<SgldOptions> | Required<ProximalSgldOptions>): S
     steps,
     bounds,
     firstStage: 1,
-    step(target, x, key, stream) {
+    init: (_, x) => ({ x }),
+    step(target, { x }, key, stream) {
       const logDensity = target.logDensity(x)
       const [score] = grad(ops.sum(logDensity), [x])
       let next = ops.add(x, ops.mul(clampGradient(score as Tensor, gradientClamp), stepSize))
       if (noise > 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream), noise))
-      return { x: keepIn(next, bounds), key: ops.nextKey(key), energy: ops.neg(logDensity) }
+      next = keepIn(next, bounds)
+      return { state: { x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
     },
   }
 }
 
-function pyld(options: Required<PyldOptions>): Sampler {
+function pyld(options: Required<PyldOptions>): Sampler<SamplerOptions> {
   const { outer, inner, stepSize, gradientClamp, noise, bounds, firstStage, fuse } = options
   checkCount('pyld', 'outer', outer)
   checkCount('pyld', 'inner', inner)
@@ -141,7 +120,8 @@ function pyld(options: Required<PyldOptions>): Sampler {
     steps: outer,
     bounds,
     firstStage,
-    step(target, x, key, stream) {
+    init: (_, x) => ({ x }),
+    step(target, { x }, key, stream) {
       const split = target.split
       if (split === undefined) {
         throw new LangevinError(
@@ -164,7 +144,7 @@ function pyld(options: Required<PyldOptions>): Sampler {
         if (noise > 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream + i), noise))
         next = keepIn(next, bounds)
       }
-      return { x: next, key: ops.nextKey(key), energy: ops.neg(logDensity) }
+      return { state: { x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
     },
   }
 }

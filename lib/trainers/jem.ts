@@ -11,7 +11,8 @@ import { Variables } from '../nn/variables.ts'
 import { type JemBatches, type JemWeights, jemLoss } from '../objectives/jem.ts'
 import * as ops from '../ops/index.ts'
 import type { Recorder, State } from '../runtime/state.ts'
-import { makeSampler, type Sampler, type SamplerOptions } from '../samplers/samplers.ts'
+import type { Sampler } from '../samplers/sampler.ts'
+import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
 import { type Augmentation, augment, type Normalization, normalizationOf, orderedRows, takeRows } from './batches.ts'
@@ -137,10 +138,10 @@ export class JemMethod implements Method {
           ...(conditional ? { classes: r.read(`chain/${name}Classes`) } : {}),
         }
         const target = networkTarget(this.network, { variables, norm: chainNorm }, options)
-        const step = sampler.step(target, r.read(`chain/${name}`), r.read('rng/chain'), stream)
-        r.write(`chain/${name}`, step.x)
+        const step = sampler.step(target, { x: r.read(`chain/${name}`) }, r.read('rng/chain'), stream)
+        r.write(`chain/${name}`, step.state.x)
         r.write('rng/chain', step.key)
-        r.write(`chain/${name}Energy`, ops.mean(step.energy))
+        r.write(`chain/${name}Energy`, ops.mean(step.info.energy))
       },
     }))
   }

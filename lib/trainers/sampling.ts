@@ -122,8 +122,8 @@ async function prepare(state: State, source: SampleSource, options: SampleOption
   const conditional = wanted !== undefined || perClass ? { classes: r.read('sample/classes') } : {}
   const pass = { variables: new Variables((v) => r.read(v.name)), norm: chainNorm }
   const target = networkTarget(model.network, pass, { firstStage: sampler.firstStage, ...conditional })
-  const step = sampler.step(target, r.read('sample/x'), r.read('sample/chainKey'), STREAM.chain)
-  r.write('sample/x', step.x)
+  const step = sampler.step(target, { x: r.read('sample/x') }, r.read('sample/chainKey'), STREAM.chain)
+  r.write('sample/x', step.state.x)
   r.write('sample/chainKey', step.key)
   if (steps > 0) stages.push(await r.compile('chain'))
   const run = (s: Stage): Instruction => ({ do: 'run', plan: s.plan, inputs: s.inputs, outputs: s.outputs })

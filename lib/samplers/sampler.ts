@@ -1,0 +1,73 @@
+/**
+ * What a sampler is: graphs of its start and of one step over all chains, pure in (state, key). So one definition is repeated natively,
+ * runs inside a training step, can be differentiated, and becomes the body of an ONNX Loop. The samplers themselves stand one a file.
+ */
+import type { Tensor } from '../graph/tensor.ts'
+import * as ops from '../ops/index.ts'
+import type { Target } from './target.ts'
+
+/** Box that x is kept in after each step; null for none. */
+export type Bounds = readonly [low: number, high: number] | null
+
+/**
+ * The tensors that a chain carries from step to step: `x` [n, ...shape], and what the sampler keeps beside it by name (cached energy [n] and
+ * score, momentum, step size, mass, counters). Caches belong to the parameters the target had: after those change, `init` again.
+ */
+export interface SamplerState {
+  readonly x: Tensor
+  readonly [name: string]: Tensor
+}
+
+/** What each step tells, per chain. */
+export interface StepInfo {
+  /** float32 [n]: the energy that the step knows without another pass: of the new x for Metropolis samplers, of the x it left for SGLD, its kin and PYLD. */
+  readonly energy: Tensor
+  /** float32 [n] in [0, 1]: probability with which the proposal was accepted (the mean over a trajectory for NUTS); 1 without an accept step. */
+  readonly acceptance: Tensor
+  /** bool [n]: the chain is not finite, or its trajectory left the region where the integrator is stable. */
+  readonly divergent: Tensor
+}
+
+export interface StepResult {
+  readonly state: SamplerState
+  /** The key after the step's draws. */
+  readonly key: Tensor
+  readonly info: StepInfo
+}
+
+/** Warm-up of a sampler that tunes itself. Chains are not valid draws while it runs. */
+export interface Adaptation {
+  /** A step that also tunes step size and mass, in the state. */
+  step(target: Target, state: SamplerState, key: Tensor, stream: number): StepResult
+  /** The state with the tuned values fixed, for sampling. */
+  finish(state: SamplerState): SamplerState
+}
+
+export interface Sampler<Options extends { readonly kind: string } = { readonly kind: string }> {
+  readonly kind: Options['kind']
+  /** The options with every default filled in: what a checkpoint keeps. */
+  readonly options: Options
+  /** Graph steps in one round of a training chain. */
+  readonly steps: number
+  readonly bounds: Bounds
+  /** Leading network stages that PYLD treats as its first; 1 for all others. */
+  readonly firstStage: number
+  /** The chain's first state at x; may evaluate the target. Draws come from streams `stream`, `stream + 1`, ... */
+  init(target: Target, x: Tensor, key: Tensor, stream: number): SamplerState
+  /** One step of all chains; draws come from `key` at streams `stream`, `stream + 1`, ... (up to 999 of them). */
+  step(target: Target, state: SamplerState, key: Tensor, stream: number): StepResult
+  readonly adaptation?: Adaptation
+}
+
+/** Info of a step without accept-reject that left `x` with the energies `energy`. */
+export function plainInfo(x: Tensor, energy: Tensor): StepInfo {
+  const n = x.shape[0] as number
+  return { energy, acceptance: ops.broadcast(ops.constant(1), [n]), divergent: ops.logicalNot(finiteRows(x)) }
+}
+
+/** bool [n]: rows of x [n, ...] that hold finite numbers only. */
+export function finiteRows(x: Tensor): Tensor {
+  const axes = x.shape.slice(1).map((_, i) => i + 1)
+  const ok = ops.cast(ops.isFinite(x), 'float32')
+  return ops.gt(axes.length === 0 ? ok : ops.min(ok, axes), 0)
+}

@@ -23,7 +23,7 @@ export interface InitOptions {
   readonly device?: Device
 }
 
-/** Multilayer perceptron on [n, inputs]; see MlpOptions. */
+/** Multilayer perceptron on [n, inputs] or [n, ...shape]; see MlpOptions. */
 export function mlp(options: MlpOptions & InitOptions): Model {
   return new Model(mlpNetwork(options), options)
 }

@@ -6,6 +6,7 @@ import { LangevinError, shapeError } from '../graph/errors.ts'
 import { type Shape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { checkLevel, levelsOf, showLevels } from './conditioning.ts'
 import type { Layer } from './layer.ts'
 import { type Pass, Scope, type VariableSpec, Variables } from './variables.ts'
 
@@ -18,6 +19,11 @@ export interface Stage {
 /** Plain data from which `buildNetwork` makes the network again; `custom` networks can only be rebuilt by their own code. */
 export type NetworkConfig = { readonly kind: string } & { readonly [option: string]: unknown }
 
+export interface NetworkOptions {
+  /** Declares a noise-conditioned network: its layers read the level of each example from `scope.sigma()`. */
+  readonly sigma?: { readonly smallest: number } | undefined
+}
+
 /** An energy-based model's function, and all that trainers, samplers and exports need to know of it. */
 export class Network {
   readonly config: NetworkConfig
@@ -28,11 +34,15 @@ export class Network {
   readonly stages: readonly Stage[]
   /** Parameters and statistics in the order of declaration. */
   readonly variables: readonly VariableSpec[]
+  /** The level that a noise-conditioned network is evaluated at where the pass gives none; undefined for others. */
+  readonly smallestSigma: number | undefined
 
-  constructor(config: NetworkConfig, shape: Shape, stages: readonly Stage[]) {
+  constructor(config: NetworkConfig, shape: Shape, stages: readonly Stage[], options: NetworkOptions = {}) {
     this.config = config
     this.shape = shape
     this.stages = stages
+    this.smallestSigma = options.sigma?.smallest
+    if (this.smallestSigma !== undefined) checkLevel(config.kind, 'sigma.smallest', this.smallestSigma)
     if (stages.length === 0) throw new RangeError('Network: at least one stage is needed')
     const variables = new Variables()
     const out = this.forward(ops.input('x', [2, ...shape], 'float32'), { variables, norm: 'running' })
@@ -47,10 +57,26 @@ export class Network {
     this.variables = [...variables.specs.values()]
   }
 
-  /** Runs stages `from` to `to` (exclusive; default all) on `x`. */
+  /** Takes a noise level an example: `Pass.sigma`. */
+  get conditioned(): boolean {
+    return this.smallestSigma !== undefined
+  }
+
+  /** Runs stages `from` to `to` (exclusive; default all) on `x`. @throws LangevinError E_CONFIG for a `sigma` that the network does not take */
   forward(x: Tensor, pass: Pass, from = 0, to = this.stages.length): Tensor {
+    if (pass.sigma !== undefined && !this.conditioned) {
+      throw new LangevinError(
+        'E_CONFIG',
+        `network '${this.config.kind}' is not noise-conditioned but was given sigma; build it with sigma: { smallest: 0.01 }, or leave sigma out`,
+      )
+    }
+    return this.within(x, new Scope('', pass), from, to)
+  }
+
+  /** The same as a part of another network: variables are named after `scope`, whose noise level counts only if this network takes one. */
+  within(x: Tensor, scope: Scope, from = 0, to = this.stages.length): Tensor {
     if (from === 0) this.checkInput(x)
-    const root = new Scope('', pass)
+    const root = new Scope(scope.path, { ...scope.pass, ...this.levels(x, scope.pass.sigma) })
     return this.stages.slice(from, to).reduce((h, s) => s.layer.apply(h, s.name === '' ? root : root.child(s.name)), x)
   }
 
@@ -83,6 +109,17 @@ export class Network {
         `${what} needs a classifier; network '${this.config.kind}' gives one energy an example. Build it with classes: 2 or more.`,
       )
     }
+  }
+
+  /** The noise levels of a pass over x, if any. */
+  private levels(x: Tensor, sigma: Tensor | undefined): { readonly sigma?: Tensor } {
+    if (this.smallestSigma === undefined) return {}
+    const n = x.shape[0] as number
+    const given = sigma ?? ops.scalar(this.smallestSigma)
+    const levels = levelsOf(given, n)
+    if (levels === undefined)
+      throw shapeError('Network', `sigma must be float32 [batch] = [${n}] or a scalar; got ${showLevels(given)}`)
+    return { sigma: levels }
   }
 
   private checkInput(x: Tensor): void {

@@ -3,33 +3,67 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type Shape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
 import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
 import { Network, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
 import type { Scope } from './variables.ts'
 
 export interface MlpOptions {
-  /** Features of one example. */
-  readonly inputs: number
+  /** Features of one example; or give `shape`. */
+  readonly inputs?: number
+  /** Shape of one example, such as [channels, height, width], whose numbers are the features. */
+  readonly shape?: Shape
   /** Widths of the hidden layers; default [128, 128]. */
   readonly hidden?: readonly number[]
   /** Number of classes for a classifier; 0 (default) for one energy. */
   readonly classes?: number
   /** Default 'silu'. */
   readonly activation?: ActivationName
+  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
+  readonly sigma?: SigmaOptions
 }
 
-/** Linear layers with an activation between; names `0.weight`, `2.weight`, ... as in PyTorch's Sequential(Linear, act, Linear, ...). */
+/**
+ * Linear layers with an activation between; names `0.weight`, `2.weight`, ... as in PyTorch's Sequential(Linear, act, Linear, ...).
+ * With `sigma`, the hidden layers are modulated by the noise level: variables `N.sigma.weight` and `N.sigma.bias`.
+ */
 export function mlpNetwork(options: MlpOptions): Network {
   const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu' } = options
-  positive('mlp', 'inputs', inputs)
+  const shape = mlpShape(inputs, options.shape)
+  const sigma = options.sigma === undefined ? undefined : sigmaConfig('mlp', options.sigma)
+  const by = conditioning(sigma)
   const stages: Stage[] = []
-  for (const width of [...hidden, classes > 0 ? classes : 1]) {
+  const widths = [...hidden, classes > 0 ? classes : 1]
+  for (const [i, width] of widths.entries()) {
     positive('mlp', 'hidden', width)
-    if (stages.length > 0) stages.push({ name: String(stages.length), layer: activation(act) })
-    stages.push({ name: String(stages.length), layer: linear(width) })
+    if (i > 0) stages.push({ name: String(stages.length), layer: activation(act) })
+    const last = i === widths.length - 1
+    const inner = i === 0 && shape.length !== 1 ? flatLinear(width) : linear(width)
+    const modulated = last ? by.output(inner) : by.film(inner)
+    stages.push({ name: String(stages.length), layer: i === 0 ? by.input(modulated) : modulated })
   }
-  return new Network({ kind: 'mlp', inputs, hidden, classes, activation: act }, [inputs], stages)
+  const takes = options.shape === undefined ? { inputs } : { shape }
+  const config = { kind: 'mlp', ...takes, hidden, classes, activation: act, ...(sigma && { sigma }) }
+  return new Network(config, shape, stages, { sigma })
+}
+
+/** One of `inputs` and `shape`, as a shape. */
+function mlpShape(inputs: number | undefined, shape: Shape | undefined): Shape {
+  if ((inputs === undefined) === (shape === undefined))
+    throw new TypeError(
+      `mlp: give either inputs (a number of features) or shape; got ${inputs === undefined ? 'neither' : 'both'}`,
+    )
+  if (inputs !== undefined) positive('mlp', 'inputs', inputs)
+  for (const d of shape ?? []) positive('mlp', 'shape', d)
+  return shape ?? [inputs as number]
+}
+
+/** A linear layer on the numbers of an example of any shape: the flattening belongs to the same stage, so that weights keep their names. */
+function flatLinear(width: number): Layer {
+  const inner = linear(width)
+  const flat = flatten()
+  return layer('linear', (x, scope) => inner.apply(flat.apply(x, scope), scope), true)
 }
 
 export interface ConvEnergyOptions {

@@ -71,6 +71,8 @@ export interface Pass {
   readonly variables: Variables
   readonly norm: 'batch' | 'running'
   readonly statistics?: Map<string, Tensor>
+  /** Noise level of each example, float32 [n] (or a scalar for all), for noise-conditioned networks; default the network's smallest. */
+  readonly sigma?: Tensor
 }
 
 /** Where a layer stands in the network: prefixes names, and carries the pass. */
@@ -89,6 +91,18 @@ export class Scope {
 
   join(name: string): string {
     return this.path === '' ? name : `${this.path}.${name}`
+  }
+
+  /** The noise level of each example, [n]. @throws LangevinError E_CONFIG in a network that is not noise-conditioned */
+  sigma(): Tensor {
+    const { sigma } = this.pass
+    if (sigma === undefined) {
+      throw new LangevinError(
+        'E_CONFIG',
+        `'${this.path}' asks for a noise level, but the network is not noise-conditioned; declare it with the option sigma: { smallest: 0.01 }`,
+      )
+    }
+    return sigma
   }
 
   /** Declares (first trace) or finds a trained variable. */

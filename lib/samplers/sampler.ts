@@ -4,6 +4,7 @@
  */
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import type { StartOptions } from './starts.ts'
 import type { Target } from './target.ts'
 
 /** Box that x is kept in after each step; null for none. */
@@ -12,6 +13,8 @@ export type Bounds = readonly [low: number, high: number] | null
 /**
  * The tensors that a chain carries from step to step: `x` [n, ...shape], and what the sampler keeps beside it by name (cached energy [n] and
  * score, momentum, step size, mass, counters). Caches belong to the parameters the target had: after those change, `init` again.
+ * Tensors per chain have the chains on axis 0. A Metropolis sampler that parallel tempering may use inside keeps nothing per chain but
+ * `x`, `logDensity` [n] and `score` [n, ...shape] (both of x under the target), and keeps the step size, if it adapts, in `stepSize` [].
  */
 export interface SamplerState {
   readonly x: Tensor
@@ -26,6 +29,8 @@ export interface StepInfo {
   readonly acceptance: Tensor
   /** bool [n]: the chain is not finite, or its trajectory left the region where the integrator is stable. */
   readonly divergent: Tensor
+  /** More of this step that users should see the mean of over steps: float32 vectors or scalars by name (swap acceptance per pair). */
+  readonly details?: Readonly<Record<string, Tensor>>
 }
 
 export interface StepResult {
@@ -37,6 +42,8 @@ export interface StepResult {
 
 /** Warm-up of a sampler that tunes itself. Chains are not valid draws while it runs. */
 export interface Adaptation {
+  /** Transitions of each chain that the schedule of windows is laid out for: how long a warm-up should be. */
+  readonly steps: number
   /** A step that also tunes step size and mass, in the state. */
   step(target: Target, state: SamplerState, key: Tensor, stream: number): StepResult
   /** The state with the tuned values fixed, for sampling. */
@@ -52,11 +59,27 @@ export interface Sampler<Options extends { readonly kind: string } = { readonly 
   readonly bounds: Bounds
   /** Leading network stages that PYLD treats as its first; 1 for all others. */
   readonly firstStage: number
+  /** Passes through the target that one step of one chain costs (a gradient with its energy, or an energy alone: `rwm`); `init` not counted. */
+  readonly gradientsPerStep: number
+  /**
+   * Set where one step is less than a transition (NUTS: one leapfrog, so that no chain waits for another): the name of the state tensor,
+   * int32 [n], that counts the transitions each chain has completed. `x` is then each chain's last completed draw at all times, and only
+   * the sequence of x by this count is a Markov chain with the target's distribution: x at a fixed number of *steps* favours
+   * points with long trajectories. So draws are kept by count, not by step. `info` tells of the last completed transition.
+   */
+  readonly transitions?: string
   /** The chain's first state at x; may evaluate the target. Draws come from streams `stream`, `stream + 1`, ... */
   init(target: Target, x: Tensor, key: Tensor, stream: number): SamplerState
   /** One step of all chains; draws come from `key` at streams `stream`, `stream + 1`, ... (up to 999 of them). */
   step(target: Target, state: SamplerState, key: Tensor, stream: number): StepResult
   readonly adaptation?: Adaptation
+  /**
+   * The chain is a schedule of `steps` steps, which ends there: a draw is one whole run from a fresh start (annealed Langevin,
+   * predictor-corrector, probability flow). Further steps change nothing.
+   */
+  readonly schedule?: true
+  /** Where chains begin unless the user says so; uniform on [-1, 1] by default. */
+  readonly start?: StartOptions
 }
 
 /** Info of a step without accept-reject that left `x` with the energies `energy`. */

@@ -1,5 +1,5 @@
 /**
- * Mean, variance and covariance of rows of a data set, normalised to [-1, 1], in float64.
+ * Mean, variance and covariance of rows of a data set as models see them (normalised to [-1, 1] where it has a range), in float64.
  * Three ways to the same matrix: tiles of dense blocks, products of what is not background, or blocks that someone else multiplies.
  */
 import type { Dataset } from './dataset.ts'
@@ -22,11 +22,18 @@ export interface Moments {
   readonly gram?: Gram | undefined
 }
 
+/** Model units are (x - low)·unit + shift. */
+function unitsOf(data: Dataset): { low: number; high: number; unit: number; shift: number } {
+  if (data.range === null) return { low: 0, high: 0, unit: 1, shift: 0 }
+  const [low, high] = data.range
+  return { low, high, unit: 2 / (high - low), shift: -1 }
+}
+
 /** Mean and variance of the normalised columns, in two passes. */
 export async function momentsOf(data: Dataset, rows: Int32Array, pace: Pace): Promise<Moments> {
   const d = data.dimensions
   const raw = data.features.data
-  const [low, high] = data.range
+  const { low, high, unit, shift } = unitsOf(data)
   const mean = new Float64Array(d)
   const variance = new Float64Array(d)
   let [lows, highs] = [0, 0]
@@ -45,13 +52,13 @@ export async function momentsOf(data: Dataset, rows: Int32Array, pace: Pace): Pr
       variance[j] = (variance[j] as number) + ((raw[row * d + j] as number) - (mean[j] as number)) ** 2
     await pace.turn(4 * d)
   }
-  const unit = 2 / (high - low)
   for (let j = 0; j < d; j++) {
-    mean[j] = ((mean[j] as number) - low) * unit - 1
+    mean[j] = ((mean[j] as number) - low) * unit + shift
     variance[j] = ((variance[j] as number) / rows.length) * unit * unit
   }
   const active = Int32Array.from({ length: d }, (_, j) => j).filter((j) => (variance[j] as number) > 0)
-  const density = 1 - Math.max(lows, highs) / (rows.length * d)
+  // Without a range there is no background to leave out.
+  const density = data.range === null ? 1 : 1 - Math.max(lows, highs) / (rows.length * d)
   return { rows, mean, variance, active, background: lows >= highs ? -1 : 1, density }
 }
 
@@ -169,13 +176,12 @@ async function addGrams(data: Dataset, part: Moments, pace: Pace, gram: Gram, m:
 function centredColumns(data: Dataset, part: Moments, start: number, count: number): Float64Array {
   const d = data.dimensions
   const raw = data.features.data
-  const [low, high] = data.range
-  const unit = 2 / (high - low)
+  const { low, unit, shift } = unitsOf(data)
   const x = new Float64Array(padded(part.active.length) * count)
   for (let i = 0; i < count; i++) {
     const from = (part.rows[start + i] as number) * d
     for (const [j, column] of part.active.entries()) {
-      x[j * count + i] = ((raw[from + column] as number) - low) * unit - 1 - (part.mean[column] as number)
+      x[j * count + i] = ((raw[from + column] as number) - low) * unit + shift - (part.mean[column] as number)
     }
   }
   return x
@@ -187,12 +193,11 @@ function centredColumns(data: Dataset, part: Moments, start: number, count: numb
  */
 async function addSparse(data: Dataset, part: Moments, pace: Pace, m: Float64Array): Promise<void> {
   const { active, rows, mean, background } = part
-  const zero = data.range[background < 0 ? 0 : 1]
+  const { low, high, unit } = unitsOf(data)
+  const zero = background < 0 ? low : high
   const d = data.dimensions
   const width = padded(active.length)
   const raw = data.features.data
-  const [low, high] = data.range
-  const unit = 2 / (high - low)
   const at = new Int32Array(active.length)
   const value = new Float64Array(active.length)
   for (const row of rows) {

@@ -1,6 +1,7 @@
 /**
- * A data set in memory: images or table rows with optional labels, checked once when it is made.
- * Holds raw numbers (uint8 or float32) and the range that maps them to [-1, 1]; loaders stand beside it, batches are drawn on the device.
+ * A data set in memory: images, points or table rows with optional labels, checked once when it is made.
+ * Holds numbers (uint8 or float32) and the range that maps them to [-1, 1], or none: then models see them as they are.
+ * Loaders stand beside it, batches are drawn on the device.
  */
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
@@ -9,6 +10,13 @@ import { HostRandom } from '../runtime/host-random.ts'
 
 /** Lowest and highest raw value: they become -1 and 1. */
 export type Range = readonly [low: number, high: number]
+
+/** Standardised columns: `features = (original - mean) / std`, a mean and a standard deviation for each number of an example. */
+export interface Transform {
+  readonly mean: Float64Array
+  /** Positive. */
+  readonly std: Float64Array
+}
 
 /** What a data set is made of. */
 export interface DatasetInit {
@@ -22,8 +30,12 @@ export interface DatasetInit {
   readonly classes?: number | undefined
   /** Default '0', '1', ... */
   readonly classNames?: readonly string[] | undefined
-  /** Default [0, 255] for uint8, [-1, 1] for float32. */
-  readonly range?: Range | undefined
+  /** Default [0, 255] for uint8, [-1, 1] for float32. null: values are taken as they are, not mapped to [-1, 1] (points, tables). */
+  readonly range?: Range | null | undefined
+  /** Names of the numbers of an example, for tables. */
+  readonly columns?: readonly string[] | undefined
+  /** What has been done to the columns (see standardize); only with range null. */
+  readonly transform?: Transform | undefined
 }
 
 /** A training part and what is held out of it. */
@@ -50,13 +62,18 @@ export class Dataset {
   readonly shape: Shape
   /** Number of rows. */
   readonly count: number
-  /** uint8 or float32, [count, ...shape], raw values within `range`. */
+  /** uint8 or float32, [count, ...shape], raw values within `range` (finite, where that is null). */
   readonly features: HostTensor
   readonly labels: Int32Array | undefined
   /** Number of classes; 0 without labels. */
   readonly classes: number
   readonly classNames: readonly string[]
-  readonly range: Range
+  /** What becomes -1 and 1; null where values are taken as they are. */
+  readonly range: Range | null
+  /** Names of a table's columns. */
+  readonly columns: readonly string[] | undefined
+  /** What standardize has done to the columns; {@link original} undoes it. */
+  readonly transform: Transform | undefined
 
   /** @throws LangevinError E_DATA that names the row and the value where something does not fit. */
   constructor(init: DatasetInit, origin?: typeof derived) {
@@ -66,8 +83,13 @@ export class Dataset {
     this.labels = labels
     this.count = features.shape[0] ?? 0
     this.shape = features.shape.slice(1)
-    this.range = init.range ?? (features.dtype === 'uint8' ? [0, 255] : [-1, 1])
-    if (origin !== derived) this.#checkFeatures()
+    this.range = init.range === undefined ? (features.dtype === 'uint8' ? [0, 255] : [-1, 1]) : init.range
+    this.columns = init.columns
+    this.transform = init.transform
+    if (origin !== derived) {
+      this.#checkFeatures()
+      this.#checkColumns()
+    }
     this.classes = init.classes ?? init.classNames?.length ?? highest(labels) + 1
     if (origin !== derived) this.#checkLabels()
     this.classNames = init.classNames ?? Array.from({ length: this.classes }, (_, i) => String(i))
@@ -117,7 +139,7 @@ export class Dataset {
     return this.#with(hostTensor(out, [indices.length, ...this.shape]), labels)
   }
 
-  /** The rows (all, or those at `indices`) as float32 in [-1, 1]: `(x - low) / (high - low) * 2 - 1`. */
+  /** The rows (all, or those at `indices`) as models see them: float32 in [-1, 1], `(x - low) / (high - low) * 2 - 1`; as they are, where the range is null. */
   normalized(indices?: ArrayLike<number>): HostTensor {
     const d = this.dimensions
     const n = indices === undefined ? this.count : indices.length
@@ -129,6 +151,26 @@ export class Dataset {
       for (let j = 0; j < d; j++) out[i * d + j] = map(data[from + j] as number)
     }
     return hostTensor(out, [n, ...this.shape])
+  }
+
+  /** Undoes {@link normalized} and the {@link transform}: a model's samples [n, ...shape] in the units the data came in, float32. */
+  original(x: HostTensor): HostTensor {
+    const d = this.dimensions
+    if (!sameShape(x.shape.slice(1), this.shape) || x.dtype !== 'float32') {
+      throw new LangevinError(
+        'E_SHAPE',
+        `original: expected float32[n,${this.shape.join(',')}] as ${this} has; got ${x.dtype}${showShape(x.shape)}`,
+        { shape: x.shape },
+      )
+    }
+    const { mean, std } = this.#inverse()
+    const out = Float32Array.from(x.data, (v, i) => v * (std[i % d] as number) + (mean[i % d] as number))
+    return hostTensor(out, x.shape)
+  }
+
+  /** log |det| of the map from original to model units: `log p(original) = log p(normalized) + logDeterminant`, in nats. */
+  get logDeterminant(): number {
+    return this.#inverse().std.reduce((sum, s) => sum - Math.log(s), 0)
   }
 
   /** Every example with its pixels (all channels together; or table columns) in one and the same random order. */
@@ -144,8 +186,9 @@ export class Dataset {
     return this.#rearranged('flipped', (j) => j + width - 1 - 2 * (j % width))
   }
 
-  /** Light for dark: `low + high - x`. */
+  /** Light for dark: `low + high - x`. @throws LangevinError E_DATA where the range is null: such values have no opposite. */
   inverted(): Dataset {
+    if (this.range === null) throw this.#error('inverted: the range is null, so values have no opposite; give a range')
     const sum = this.range[0] + this.range[1]
     const data = this.features.data.map((x: number) => sum - x)
     return this.#with(hostTensor(data, this.features.shape), this.labels, 'inverted')
@@ -181,12 +224,21 @@ export class Dataset {
   }
 
   #with(features: HostTensor, labels: Int32Array | undefined, what?: string): Dataset {
-    const { classes, classNames, range } = this
+    const { classes, classNames, range, columns, transform } = this
     const name = what === undefined ? this.name : `${this.name} ${what}`
-    return new Dataset({ name, features, labels, classes, classNames, range }, derived)
+    return new Dataset({ name, features, labels, classes, classNames, range, columns, transform }, derived)
+  }
+
+  /** original = model units · std + mean, for each number of an example. */
+  #inverse(): Transform {
+    if (this.transform !== undefined) return this.transform
+    const [low, high] = this.range ?? [-1, 1]
+    const d = this.dimensions
+    return { mean: new Float64Array(d).fill((low + high) / 2), std: new Float64Array(d).fill((high - low) / 2) }
   }
 
   #normalizer(): (x: number) => number {
+    if (this.range === null) return (x) => x
     const [low, high] = this.range
     const width = high - low
     return (x) => ((x - low) / width) * 2 - 1
@@ -207,7 +259,7 @@ export class Dataset {
     if (data.length !== sizeOf(features.shape)) {
       throw this.#error(`features of shape ${showShape(features.shape)} have ${data.length} numbers`)
     }
-    const [low, high] = range
+    const [low, high] = range ?? [-Number.MAX_VALUE, Number.MAX_VALUE]
     if (!Number.isFinite(low) || !Number.isFinite(high) || low >= high) {
       throw this.#error(`range must be [low, high], finite and low < high; got [${low}, ${high}]`)
     }
@@ -222,6 +274,20 @@ export class Dataset {
       throw this.#error(
         `row ${row} holds ${x} (number ${at} of the row), outside the range [${low}, ${high}]: give the range of the raw values`,
       )
+    }
+  }
+
+  #checkColumns(): void {
+    const { columns, transform, dimensions } = this
+    if (columns !== undefined && columns.length !== dimensions) {
+      throw this.#error(`${dimensions} numbers a row, but ${columns.length} column names`)
+    }
+    if (transform === undefined) return
+    if (this.range !== null) throw this.#error('a transform needs range null: there is one map to model units')
+    const { mean, std } = transform
+    const fits = mean.length === dimensions && std.length === dimensions
+    if (!fits || !mean.every(Number.isFinite) || !std.every((s) => s > 0 && s < Infinity)) {
+      throw this.#error(`transform must hold ${dimensions} finite means and ${dimensions} positive standard deviations`)
     }
   }
 
@@ -260,9 +326,10 @@ export function concatDatasets(name: string, parts: readonly Dataset[]): Dataset
     if (
       !sameShape(part.shape, first.shape) ||
       part.features.dtype !== dtype ||
-      String(part.range) !== String(first.range)
+      String(part.range) !== String(first.range) ||
+      !sameTransform(part.transform, first.transform)
     ) {
-      throw new LangevinError('E_DATA', `${part} does not fit ${first}: shape, type and range must agree`)
+      throw new LangevinError('E_DATA', `${part} does not fit ${first}: shape, type, range and transform must agree`)
     }
     if ((part.labels === undefined) !== (labels === undefined) || part.classes !== first.classes) {
       throw new LangevinError(
@@ -274,9 +341,11 @@ export function concatDatasets(name: string, parts: readonly Dataset[]): Dataset
     if (part.labels !== undefined) labels?.set(part.labels, at)
     at += part.count
   }
-  const { classes, classNames, range } = first
-  return new Dataset(
-    { name, features: hostTensor(data, [count, ...first.shape]), labels, classes, classNames, range },
-    derived,
-  )
+  const { classes, classNames, range, columns, transform } = first
+  const features = hostTensor(data, [count, ...first.shape])
+  return new Dataset({ name, features, labels, classes, classNames, range, columns, transform }, derived)
+}
+
+function sameTransform(a: Transform | undefined, b: Transform | undefined): boolean {
+  return String(a?.mean) === String(b?.mean) && String(a?.std) === String(b?.std)
 }

@@ -11,6 +11,7 @@ export {
   type DatasetInit,
   type Range,
   type SplitOptions,
+  type Transform,
 } from './dataset.ts'
 export { type IdxOptions, idxDataset, readIdx } from './idx.ts'
 export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
@@ -18,3 +19,4 @@ export { type DataSpec, dataSpec, type LoadOptions, loadDataset } from './load.t
 export { type NpyOptions, type NpzOptions, npyDataset, npzDataset, readNpy, readNpz, writeNpy } from './npy.ts'
 export * from './ood.ts'
 export { type CifarOptions, cifar10, digits, mnist } from './standard.ts'
+export { standardize } from './standardize.ts'

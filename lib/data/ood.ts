@@ -1,32 +1,46 @@
 /**
- * Out-of-distribution sets made from a data set or from nothing: float32 images in [-1, 1], deterministic by seed.
+ * Out-of-distribution sets made from a data set or from nothing: float32 images in [-1, 1], deterministic by seed. Of points and tables
+ * (range null) the noises keep to the data's own columns, and what needs a range is refused.
  * They are what an energy should rank below the data; the scores stand in lib/evaluation. Another data set serves as it is: `normalized()`.
  */
-import { suggestion } from '../graph/errors.ts'
+import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sizeOf } from '../graph/shape.ts'
 import { HostRandom } from '../runtime/host-random.ts'
-import type { Dataset } from './dataset.ts'
+import { Dataset } from './dataset.ts'
+import { columnsOf } from './standardize.ts'
 
 /** Anything that knows the shape of one example. */
 export interface Like {
   readonly shape: Shape
 }
 
-/** Every number uniform in [-1, 1), independent; [count, ...like.shape]. */
+/** Every number uniform in [-1, 1), independent; [count, ...like.shape]. Of data without a range: between its column's extremes. */
 export function uniformNoise(like: Like, count: number, seed: number): HostTensor {
   const random = new HostRandom(seed)
-  return fill(like, count, () => 2 * random.uniform() - 1)
+  if (!hasNoRange(like)) return fill(like, count, () => 2 * random.uniform() - 1)
+  const { low, high } = columnsOf(like)
+  return fill(like, count, (j) => (low[j] as number) + random.uniform() * ((high[j] as number) - (low[j] as number)))
 }
 
-/** Every number normal with the given standard deviation (default 1/2) around 0, clamped to [-1, 1]. */
-export function gaussianNoise(like: Like, count: number, seed: number, deviation = 0.5): HostTensor {
+/**
+ * Every number normal with the given standard deviation (default 1/2) around 0, clamped to [-1, 1]. Of data without a range: with its
+ * column's mean and standard deviation, independent of the other columns; `deviation` is then a factor, by default 1.
+ */
+export function gaussianNoise(like: Like, count: number, seed: number, deviation?: number): HostTensor {
   const random = new HostRandom(seed)
-  return fill(like, count, () => clamp(deviation * random.normal()))
+  if (!hasNoRange(like)) return fill(like, count, () => clamp((deviation ?? 0.5) * random.normal()))
+  const { mean, std } = columnsOf(like)
+  return fill(like, count, (j) => (mean[j] as number) + (deviation ?? 1) * (std[j] as number) * random.normal())
 }
 
-/** Images of one colour each, uniform in [-1, 1) a channel (tables: one value a row). */
+/** Images of one colour each, uniform in [-1, 1) a channel (tables: one value a row). @throws LangevinError E_DATA for data without a range. */
 export function constant(like: Like, count: number, seed: number): HostTensor {
+  if (hasNoRange(like)) {
+    const why =
+      'its range is null, so its columns share no unit. Use another set (uniform, gaussian, shuffled), or give a range'
+    throw new LangevinError('E_DATA', `constant: ${like} has no rows of one value: ${why}`)
+  }
   const random = new HostRandom(seed)
   const plane = like.shape.length === 3 ? sizeOf(like.shape.slice(1)) : sizeOf(like.shape)
   let value = 0
@@ -99,6 +113,10 @@ function fill(like: Like, count: number, value: (j: number) => number): HostTens
   const out = new Float32Array(count * d)
   for (let i = 0; i < out.length; i++) out[i] = value(i % d)
   return hostTensor(out, [count, ...like.shape])
+}
+
+function hasNoRange(like: Like): like is Dataset {
+  return like instanceof Dataset && like.range === null
 }
 
 function clamp(x: number): number {

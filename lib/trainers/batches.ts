@@ -13,13 +13,15 @@ export interface Augmentation {
   readonly noise?: number
 }
 
-/** How stored values become [-1, 1]: x·scale + shift. */
+/** How stored values become what the network sees ([-1, 1], where the data have a range): x·scale + shift. */
 export interface Normalization {
   readonly scale: number
   readonly shift: number
 }
 
-export function normalizationOf(range: readonly [number, number]): Normalization {
+/** The normalisation of a data set's range; null leaves values as they are. */
+export function normalizationOf(range: readonly [number, number] | null): Normalization {
+  if (range === null) return { scale: 1, shift: 0 }
   const scale = 2 / (range[1] - range[0])
   return { scale, shift: -1 - range[0] * scale }
 }

@@ -21,8 +21,10 @@ export interface DataDescription {
   readonly shape: readonly number[]
   readonly classes: number
   readonly classNames: readonly string[]
-  /** Raw values that are -1 and 1. */
-  readonly range: readonly [number, number]
+  /** Raw values that are -1 and 1; null where values are taken as they are. */
+  readonly range: readonly [number, number] | null
+  /** Mean and standard deviation of standardised columns. */
+  readonly transform?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined
 }
 
 /** How far a run is. */

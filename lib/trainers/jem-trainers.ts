@@ -148,6 +148,8 @@ export class JemPlusPlus extends JointEnergyTrainer {
 export const recipes: Readonly<Record<string, Recipe>> = { jem: jemRecipe, jempp: jemPlusPlusRecipe }
 
 function describeData(data: Dataset): DataDescription {
-  const { name, count, shape, classes, classNames, range } = data
-  return { name, count, shape, classes, classNames, range: [range[0], range[1]] }
+  const { name, count, shape, classes, classNames, range, transform } = data
+  const { mean, std } = transform ?? {}
+  const columns = mean && std ? { transform: { mean: [...mean], std: [...std] } } : {}
+  return { name, count, shape, classes, classNames, range: range && [range[0], range[1]], ...columns }
 }

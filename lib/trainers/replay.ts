@@ -39,7 +39,7 @@ export class Replay {
   /** Classes that rows are divided into; 1 for unlabelled data. */
   readonly classes: number
   private readonly shape: Shape
-  private readonly range: readonly [number, number]
+  private readonly range: Dataset['range']
 
   constructor(options: ReplayOptions & { start: StartOptions }, data: Pick<Dataset, 'shape' | 'classes' | 'range'>) {
     const { size = 10_000, reinit = 0.05 } = options

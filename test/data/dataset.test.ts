@@ -188,3 +188,38 @@ describe('HostRandom', () => {
     )
   })
 })
+
+describe('data without a range', () => {
+  const rows = Float32Array.of(100, -3, 250, 0.5)
+  const points = () => new Dataset({ name: 'points', features: hostTensor(rows, [2, 2]), range: null })
+
+  it('is taken as it is', async () => {
+    const data = points()
+    expect(data.range).toBeNull()
+    expect(data.normalized().data).toEqual(rows)
+    expect(data.subset([1]).range).toBeNull()
+    expect(data.original(data.normalized()).data).toEqual(rows)
+    expect(data.logDeterminant).toBe(0)
+    expect(concatDatasets('both', [data, data]).range).toBeNull()
+    const mixed = () =>
+      concatDatasets('mixed', [data, new Dataset({ name: 'x', features: data.features, range: [-9, 999] })])
+    expect(await errorOf('E_DATA', mixed)).toMatch(/range and transform must agree/)
+    const nan = () => new Dataset({ name: 'x', features: floats(1e30, NaN), range: null })
+    expect(await errorOf('E_DATA', nan)).toMatch(/row 1 holds NaN/)
+  })
+
+  it('has a known way back to its units, as images do', async () => {
+    const gray = new Dataset({ name: 'gray', features: hostTensor(Uint8Array.of(0, 4, 8, 16), [2, 2]), range: [0, 16] })
+    expect(Array.from(gray.original(gray.normalized()).data)).toEqual([0, 4, 8, 16])
+    expect(gray.logDeterminant).toBeCloseTo(2 * Math.log(2 / 16), 12)
+    expect(await errorOf('E_SHAPE', () => gray.original(floats(1, 2)))).toMatch(/expected float32\[n,2\]/)
+  })
+
+  it('refuses columns and transforms that do not fit', async () => {
+    const make = (more: object) => () => new Dataset({ name: 'x', features: floats(0, 1), range: null, ...more })
+    expect(await errorOf('E_DATA', make({ columns: ['a', 'b'] }))).toMatch(/1 numbers a row, but 2 column names/)
+    const transform = { mean: Float64Array.of(0), std: Float64Array.of(0) }
+    expect(await errorOf('E_DATA', make({ transform }))).toMatch(/1 positive standard deviations/)
+    expect(await errorOf('E_DATA', make({ transform, range: [0, 1] }))).toMatch(/needs range null/)
+  })
+})

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Dataset } from '../../lib/data/dataset.ts'
 import {
   constant,
   flipped,
@@ -12,6 +13,8 @@ import {
   uniformNoise,
 } from '../../lib/data/ood.ts'
 import { digits } from '../../lib/data/standard.ts'
+import { hostTensor } from '../../lib/graph/host-tensor.ts'
+import { errorOf } from './helpers.ts'
 
 const like = { shape: [3, 4, 5] }
 
@@ -79,5 +82,22 @@ describe('out-of-distribution sets', () => {
     }
     expect(oodSet('uniform', data, { count: 9, seed: 3 })).toEqual(uniformNoise(data, 9, 3))
     expect(() => oodSet('unifrom' as OodName, data)).toThrow(/Did you mean 'uniform'/)
+  })
+
+  it('of data without a range, noise keeps to the columns, and what needs a range is refused', async () => {
+    const rows = Float32Array.of(10, -1, 20, 3, 30, 1, 20, 1)
+    const data = new Dataset({ name: 'points', features: hostTensor(rows, [4, 2]), range: null })
+    const column = (x: ArrayLike<number>, j: number) => Array.from(x).filter((_, i) => i % 2 === j)
+    const mean = (x: number[]) => x.reduce((a, b) => a + b, 0) / x.length
+    const box = oodSet('uniform', data, { count: 4000 }).data
+    expect([Math.min(...column(box, 0)), Math.max(...column(box, 0))].map(Math.round)).toEqual([10, 30])
+    expect([Math.min(...column(box, 1)), Math.max(...column(box, 1))].map(Math.round)).toEqual([-1, 3])
+    const normal = column(oodSet('gaussian', data, { count: 4000 }).data, 0)
+    // Column 0 has mean 20 and variance 50.
+    expect(Math.abs(mean(normal) - 20)).toBeLessThan(4 * Math.sqrt(50 / 4000))
+    expect(Math.abs(mean(normal.map((x) => (x - 20) ** 2)) / 50 - 1)).toBeLessThan(4 * Math.sqrt(2 / 4000))
+    expect(oodSet('flipped', data).data).toEqual(Float32Array.of(-1, 10, 3, 20, 1, 30, 1, 20))
+    expect(await errorOf('E_DATA', () => oodSet('constant', data))).toMatch(/range is null.*Use another set/)
+    expect(await errorOf('E_DATA', () => oodSet('inverted', data))).toMatch(/range is null.*give a range/)
   })
 })

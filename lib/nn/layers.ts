@@ -1,4 +1,5 @@
 /** The building blocks of `sequential`, as `layers` in the package. */
+export { film } from './conditioning.ts'
 export {
   type ActivationName,
   activation,

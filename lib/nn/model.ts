@@ -12,6 +12,7 @@ import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
 import { type Device, DeviceTensor } from '../runtime/device.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
+import { checkLevel } from './conditioning.ts'
 import type { Network } from './network.ts'
 import { type Initializer, type VariableSpec, Variables } from './variables.ts'
 
@@ -23,12 +24,26 @@ export interface EvaluateOptions {
   readonly batch?: number
   /** Batch-norm statistics: 'running' (default) or each batch's own. */
   readonly norm?: 'running' | 'batch'
+  /**
+   * Noise level in units of x, one for all or float32 [n], for a noise-conditioned network; default its smallest.
+   * @throws LangevinError E_CONFIG for a network that takes none, E_SHAPE and RangeError for levels that do not fit or are not positive
+   */
+  readonly sigma?: number | HostTensor
   readonly signal?: AbortSignal
+}
+
+/** One native call. */
+interface Part {
+  readonly output: ModelOutput
+  readonly norm: 'running' | 'batch'
+  readonly x: HostTensor
+  readonly sigma: HostTensor | undefined
 }
 
 interface Compiled {
   readonly plan: CompiledPlan
   readonly x: DeviceTensor
+  readonly sigma: DeviceTensor | undefined
   readonly out: DeviceTensor
 }
 
@@ -113,9 +128,15 @@ export class Model {
     return this.evaluate('score', x, options)
   }
 
-  /** The graph of an output for a batch; the exporter uses the same. */
-  graph(output: ModelOutput, x: Tensor, variables: Variables, norm: 'running' | 'batch' = 'running'): Tensor {
-    const pass = { variables, norm }
+  /** The graph of an output for a batch; the exporter uses the same. `sigma`: noise levels [n] or a scalar. */
+  graph(
+    output: ModelOutput,
+    x: Tensor,
+    variables: Variables,
+    norm: 'running' | 'batch' = 'running',
+    sigma?: Tensor,
+  ): Tensor {
+    const pass = { variables, norm, ...(sigma && { sigma }) }
     if (output === 'logits') return this.network.logits(x, pass)
     const energy = this.network.energy(x, pass)
     if (output === 'energy') return energy
@@ -133,6 +154,7 @@ export class Model {
     }
     if (!Number.isInteger(batch) || batch < 1)
       throw new RangeError(`Model.${output}: batch must be a positive integer; got ${batch}`)
+    const levels = this.levels(output, n, options.sigma)
     const each = sizeOf(this.network.shape)
     const data = x.data as Float32Array
     let result: Float32Array | undefined
@@ -140,11 +162,12 @@ export class Model {
     for (let at = 0; at < n; at += batch) {
       signal?.throwIfAborted()
       const rows = Math.min(batch, n - at)
-      const part = await this.evaluateBatch(
+      const part = await this.evaluateBatch({
         output,
-        hostTensor(data.subarray(at * each, (at + rows) * each), [rows, ...this.network.shape]),
         norm,
-      )
+        x: hostTensor(data.subarray(at * each, (at + rows) * each), [rows, ...this.network.shape]),
+        sigma: levels && hostTensor(levels.subarray(at, at + rows), [rows]),
+      })
       result ??= new Float32Array((part.data.length / rows) * n)
       result.set(part.data as Float32Array, (at * part.data.length) / rows)
       shape = part.shape.slice(1)
@@ -154,33 +177,56 @@ export class Model {
     return hostTensor(new Float32Array(0), [0, ...empty])
   }
 
-  private async evaluateBatch(output: ModelOutput, x: HostTensor, norm: 'running' | 'batch'): Promise<HostTensor> {
+  /** The noise level of each of n examples, or undefined where none is given. */
+  private levels(output: string, n: number, sigma: number | HostTensor | undefined): Float32Array | undefined {
+    if (sigma === undefined) return undefined
+    this.network.needSigma(`Model.${output} with sigma`)
+    const all = typeof sigma === 'number' ? hostTensor(new Float32Array(n).fill(sigma), [n]) : sigma
+    if (all.dtype !== 'float32' || !sameShape(all.shape, [n])) {
+      throw new LangevinError(
+        'E_SHAPE',
+        `Model.${output}: sigma must be a number or float32 [${n}], one level an example; got ${all.dtype}${showShape(all.shape)}`,
+      )
+    }
+    for (const v of all.data) checkLevel(`Model.${output}`, 'sigma', v)
+    return all.data as Float32Array
+  }
+
+  private async evaluateBatch({ output, norm, x, sigma }: Part): Promise<HostTensor> {
     const weights = await this.upload()
-    const key = `${output}/${norm}/${x.shape[0]}`
+    const key = `${output}/${norm}/${x.shape[0]}/${sigma === undefined ? '' : 'sigma'}`
     let pending = this.plans.get(key)
     if (pending === undefined) {
-      pending = this.compile(output, x.shape, norm)
+      pending = this.compile(output, x.shape, norm, sigma !== undefined)
       this.plans.set(key, pending)
     }
-    const { plan, x: xIn, out } = await pending
-    const inputs = [xIn, ...[...weights.values()]]
+    const { plan, x: xIn, sigma: sigmaIn, out } = await pending
     // Queued back to back on the one native worker, so concurrent calls do not mix.
-    const write = xIn.write(x)
-    const run = plan.run(inputs, [out])
+    const work: Promise<unknown>[] = [xIn.write(x)]
+    if (sigma !== undefined) work.push((sigmaIn as DeviceTensor).write(sigma))
+    work.push(plan.run([xIn, ...(sigmaIn ? [sigmaIn] : []), ...weights.values()], [out]))
     const read = out.read()
-    await Promise.all([write, run])
+    await Promise.all([...work, read])
     return read
   }
 
-  private async compile(output: ModelOutput, shape: readonly number[], norm: 'running' | 'batch'): Promise<Compiled> {
+  private async compile(
+    output: ModelOutput,
+    shape: readonly number[],
+    norm: 'running' | 'batch',
+    withSigma: boolean,
+  ): Promise<Compiled> {
     const x = ops.input('x', shape, 'float32')
+    const rows = shape.slice(0, 1)
+    const sigma = withSigma ? ops.input('sigma', rows, 'float32') : undefined
     const inputs = this.network.variables.map((v) => ops.input(v.name, v.shape, 'float32'))
     const byName = new Map(inputs.map((t, i) => [(this.network.variables[i] as VariableSpec).name, t]))
-    const result = this.graph(output, x, new Variables((v) => byName.get(v.name) as Tensor), norm)
-    const plan = await compileGraph([x, ...inputs], [{ tensor: result }])
+    const result = this.graph(output, x, new Variables((v) => byName.get(v.name) as Tensor), norm, sigma)
+    const plan = await compileGraph([x, ...(sigma ? [sigma] : []), ...inputs], [{ tensor: result }])
     return {
       plan,
       x: DeviceTensor.empty(this.device, 'float32', shape),
+      sigma: sigma && DeviceTensor.empty(this.device, 'float32', rows),
       out: DeviceTensor.empty(this.device, 'float32', result.shape),
     }
   }
@@ -215,16 +261,17 @@ export class Model {
     this.uploaded = undefined
     for (const t of uploaded?.values() ?? []) t.dispose()
     for (const pending of this.plans.values()) {
-      const { plan, x, out } = await pending
+      const { plan, x, sigma, out } = await pending
       plan.dispose()
       x.dispose()
+      sigma?.dispose()
       out.dispose()
     }
     this.plans.clear()
   }
 }
 
-function initialize(v: VariableSpec, seed: number): HostTensor {
+export function initialize(v: VariableSpec, seed: number): HostTensor {
   const data = new Float32Array(sizeOf(v.shape))
   fill(data, v.init, seed, v.name)
   return hostTensor(data, v.shape)

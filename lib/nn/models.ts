@@ -4,6 +4,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Device } from '../runtime/device.ts'
 import type { Layer } from './layer.ts'
 import { Model } from './model.ts'
+import type { NetworkOptions } from './network.ts'
 import {
   type ConvEnergyOptions,
   convEnergyNetwork,
@@ -42,17 +43,17 @@ export function wideResNet(options: WideResNetOptions & InitOptions): Model {
  * A network of layers, named by index as in PyTorch's Sequential.
  * @example sequential([2], [linear(64), activation('silu'), linear(1)])
  */
-export function sequential(shape: Shape, layers: readonly Layer[], options: InitOptions = {}): Model {
-  return new Model(sequentialNetwork(shape, layers), options)
+export function sequential(shape: Shape, layers: readonly Layer[], options: InitOptions & NetworkOptions = {}): Model {
+  return new Model(sequentialNetwork(shape, layers, options), options)
 }
 
 /**
  * An energy as a plain function of a graph tensor x [n, ...shape] to energies [n] (or logits [n, classes]); parameters, if any, are declared
- * through the scope.
+ * through the scope. With `sigma: { smallest }` the energy is noise-conditioned, and `scope.sigma()` is the level of each example, [n].
  * @example defineEnergy({ shape: [2] }, (x) => x.square().sum(-1).sqrt().sub(2).square().mul(8))
  */
 export function defineEnergy(
-  options: { readonly shape: Shape; readonly name?: string } & InitOptions,
+  options: { readonly shape: Shape; readonly name?: string } & InitOptions & NetworkOptions,
   energy: (x: Tensor, scope: Scope) => Tensor,
 ): Model {
   return new Model(energyNetwork(options, energy), options)

@@ -64,12 +64,7 @@ export class Network {
 
   /** Runs stages `from` to `to` (exclusive; default all) on `x`. @throws LangevinError E_CONFIG for a `sigma` that the network does not take */
   forward(x: Tensor, pass: Pass, from = 0, to = this.stages.length): Tensor {
-    if (pass.sigma !== undefined && !this.conditioned) {
-      throw new LangevinError(
-        'E_CONFIG',
-        `network '${this.config.kind}' is not noise-conditioned but was given sigma; build it with sigma: { smallest: 0.01 }, or leave sigma out`,
-      )
-    }
+    if (pass.sigma !== undefined) this.needSigma('a pass with sigma')
     return this.within(x, new Scope('', pass), from, to)
   }
 
@@ -107,6 +102,16 @@ export class Network {
       throw new LangevinError(
         'E_CONFIG',
         `${what} needs a classifier; network '${this.config.kind}' gives one energy an example. Build it with classes: 2 or more.`,
+      )
+    }
+  }
+
+  /** @throws LangevinError E_CONFIG where the network is not noise-conditioned */
+  needSigma(what: string): void {
+    if (!this.conditioned) {
+      throw new LangevinError(
+        'E_CONFIG',
+        `${what} needs a noise-conditioned network; '${this.config.kind}' takes no noise level. Build it with sigma: { smallest: 0.01 }, or leave sigma out.`,
       )
     }
   }

@@ -5,7 +5,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
 import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
-import { Network, type Stage } from './network.ts'
+import { Network, type NetworkOptions, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
 import type { Scope } from './variables.ts'
 
@@ -74,9 +74,14 @@ export interface ConvEnergyOptions {
   readonly classes?: number
   readonly activation?: ActivationName
   readonly norm?: NormName
+  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
+  readonly sigma?: SigmaOptions
 }
 
-/** Stride-2 3x3 convolutions, then a linear head on all features; names `body.N.weight` and `head.weight`. */
+/**
+ * Stride-2 3x3 convolutions, then a linear head on all features; names `body.N.weight` and `head.weight`. With `sigma`, the channels are
+ * modulated by the noise level after each norm (after each convolution where there is none): `body.N.sigma.weight`, `body.N.sigma.bias`.
+ */
 export function convEnergyNetwork(options: ConvEnergyOptions): Network {
   const {
     shape,
@@ -86,16 +91,31 @@ export function convEnergyNetwork(options: ConvEnergyOptions): Network {
     norm: normName = 'none',
   } = options
   for (const d of shape) positive('convEnergy', 'shape', d)
+  const sigma = options.sigma === undefined ? undefined : sigmaConfig('convEnergy', options.sigma)
+  const by = conditioning(sigma)
   const stages: Stage[] = []
-  const push = (l: Layer) => stages.push({ name: `body.${stages.length}`, layer: l })
+  const push = (l: Layer) =>
+    stages.push({ name: `body.${stages.length}`, layer: stages.length === 0 ? by.input(l) : l })
   for (const c of channels) {
     positive('convEnergy', 'channels', c)
-    push(conv(c, 3, { stride: 2, padding: 1 }))
-    if (normName !== 'none') push(norm(normName))
+    const inner = conv(c, 3, { stride: 2, padding: 1 })
+    push(normName === 'none' ? by.film(inner) : inner)
+    if (normName !== 'none') push(by.film(norm(normName)))
     push(activation(act))
   }
-  stages.push({ name: '', layer: flatten() }, { name: 'head', layer: linear(classes > 0 ? classes : 1) })
-  return new Network({ kind: 'convEnergy', shape, channels, classes, activation: act, norm: normName }, shape, stages)
+  const flat = flatten()
+  stages.push({ name: '', layer: stages.length === 0 ? by.input(flat) : flat })
+  stages.push({ name: 'head', layer: by.output(linear(classes > 0 ? classes : 1)) })
+  const config = {
+    kind: 'convEnergy',
+    shape,
+    channels,
+    classes,
+    activation: act,
+    norm: normName,
+    ...(sigma && { sigma }),
+  }
+  return new Network(config, shape, stages, { sigma })
 }
 
 export interface WideResNetOptions {
@@ -113,12 +133,15 @@ export interface WideResNetOptions {
   readonly norm?: NormName
   /** Default 'leakyRelu' (slope 0.2). */
   readonly activation?: ActivationName
+  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
+  readonly sigma?: SigmaOptions
 }
 
 /**
  * Wide residual network (Zagoruyko & Komodakis 2016), pre-activation, convolutions with bias, as JEM++ uses it:
  * stem 3x3, three groups of blocks (the second and third begin with stride 2), norm, activation, global mean, linear head.
- * Names: `stem`, `blocks.N.{bn1,conv1,bn2,conv2,short}`, `bn`, `head`.
+ * Names: `stem`, `blocks.N.{bn1,conv1,bn2,conv2,short}`, `bn`, `head`. With `sigma`, the channels are modulated by the noise level where a
+ * norm stands or would stand: `blocks.N.bn1.sigma.weight`, ...
  */
 export function wideResNetNetwork(options: WideResNetOptions): Network {
   const {
@@ -138,27 +161,30 @@ export function wideResNetNetwork(options: WideResNetOptions): Network {
   const [h, w] = typeof size === 'number' ? [size, size] : size
   positive('wideResNet', 'size', h)
   positive('wideResNet', 'size', w)
-  const stages: Stage[] = [{ name: 'stem', layer: conv(16, 3, { padding: 1 }) }]
+  const sigma = options.sigma === undefined ? undefined : sigmaConfig('wideResNet', options.sigma)
+  const by = conditioning(sigma)
+  const normed = by.film(norm(normName))
+  const stages: Stage[] = [{ name: 'stem', layer: by.input(conv(16, 3, { padding: 1 })) }]
   const perGroup = (depth - 4) / 6
   for (let i = 0; i < 3 * perGroup; i++) {
     const group = Math.floor(i / perGroup)
     const stride = group > 0 && i % perGroup === 0 ? 2 : 1
-    stages.push({ name: `blocks.${i}`, layer: block(16 * width * 2 ** group, stride, normName, act) })
+    stages.push({ name: `blocks.${i}`, layer: block(16 * width * 2 ** group, stride, normed, activation(act)) })
   }
   stages.push(
-    { name: 'bn', layer: norm(normName) },
+    { name: 'bn', layer: normed },
     { name: '', layer: activation(act) },
     { name: '', layer: globalMean() },
-    { name: 'head', layer: linear(classes > 0 ? classes : 1) },
+    { name: 'head', layer: by.output(linear(classes > 0 ? classes : 1)) },
   )
-  const config = { kind: 'wideResNet', depth, width, channels, size: [h, w], classes, norm: normName, activation: act }
-  return new Network(config, [channels, h, w], stages)
+  const plain = { depth, width, channels, size: [h, w], classes, norm: normName, activation: act }
+  const config = { kind: 'wideResNet', ...plain, ...(sigma && { sigma }) }
+  return new Network(config, [channels, h, w], stages, { sigma })
 }
 
-function block(out: number, stride: number, normName: NormName, act: ActivationName): Layer {
-  const a = activation(act)
+function block(out: number, stride: number, normed: Layer, act: Layer): Layer {
   return layer('wide_block', (x, scope) => {
-    const pre = (h: Tensor, name: string) => a.apply(norm(normName).apply(h, scope.child(name)), scope)
+    const pre = (h: Tensor, name: string) => act.apply(normed.apply(h, scope.child(name)), scope)
     const h = conv(out, 3, { padding: 1 }).apply(pre(x, 'bn1'), scope.child('conv1'))
     const y = conv(out, 3, { padding: 1, stride }).apply(pre(h, 'bn2'), scope.child('conv2'))
     const same = stride === 1 && x.shape[1] === out
@@ -167,19 +193,21 @@ function block(out: number, stride: number, normName: NormName, act: ActivationN
 }
 
 /** A network of one's own from layers, named by index as PyTorch's Sequential. `shape` is one example's. */
-export function sequentialNetwork(shape: Shape, layers: readonly Layer[]): Network {
+export function sequentialNetwork(shape: Shape, layers: readonly Layer[], options: NetworkOptions = {}): Network {
   const stages = layers.map((l, i) => ({ name: String(i), layer: l }))
-  return new Network({ kind: 'custom', name: 'sequential' }, shape, stages)
+  return new Network({ kind: 'custom', name: 'sequential' }, shape, stages, options)
 }
 
-/** An energy as a plain function of a graph tensor [n, ...shape] to [n] (or [n, classes] logits); the scope declares parameters, if any. */
+/**
+ * An energy as a plain function of a graph tensor [n, ...shape] to [n] (or [n, classes] logits); the scope declares parameters, if any.
+ * With `sigma: { smallest }` it is noise-conditioned: `scope.sigma()` is the level of each example, [n].
+ */
 export function energyNetwork(
-  options: { readonly shape: Shape; readonly name?: string },
+  options: { readonly shape: Shape; readonly name?: string } & NetworkOptions,
   energy: (x: Tensor, scope: Scope) => Tensor,
 ): Network {
-  return new Network({ kind: 'custom', name: options.name ?? 'energy' }, options.shape, [
-    { name: '', layer: layer('energy', energy) },
-  ])
+  const stages = [{ name: '', layer: layer('energy', energy) }]
+  return new Network({ kind: 'custom', name: options.name ?? 'energy' }, options.shape, stages, options)
 }
 
 const builders: Readonly<Record<string, (options: never) => Network>> = {

@@ -6,7 +6,7 @@ import { sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Model, ModelOutput } from '../nn/model.ts'
 import { Variables } from '../nn/variables.ts'
-import { input } from '../ops/index.ts'
+import { input, scalar } from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { buildOnnx, type Trace } from './exporter.ts'
@@ -23,6 +23,11 @@ export interface ExportModelOptions {
   /** Runs the file in ONNX Runtime against this model at batches 1 and 7 and refuses to leave one that disagrees; default true. */
   readonly verify?: boolean
   readonly externalData?: boolean
+  /**
+   * Of a noise-conditioned model: the noise level that the file holds fixed (default the smallest), or 'input' for a second input `sigma`
+   * float32 [batch].
+   */
+  readonly sigma?: 'input' | number
 }
 
 export interface ExportedModel {
@@ -37,9 +42,10 @@ const known: readonly ModelOutput[] = ['logits', 'energy', 'score']
 
 /**
  * Writes `model` to `path` as ONNX: input `x` float32 [batch, ...shape] in [-1, 1]; outputs `logits` [batch, classes], `energy` [batch] = -logsumexp(logits)
- * (or the network's own energy), `score` [batch, ...shape] = ∇x log p(x). Norms are in evaluation mode; weights keep PyTorch's names.
+ * (or the network's own energy), `score` [batch, ...shape] = ∇x log p(x). A noise-conditioned model is written at one level, or takes `sigma`
+ * [batch] as a second input. Norms are in evaluation mode; weights keep PyTorch's names.
  * Tolerances of the check: 1e-4 of the largest magnitude, 1e-3 for the score.
- * @throws LangevinError E_ONNX when an op has no ONNX form or ONNX Runtime disagrees, E_IO when the file cannot be written.
+ * @throws LangevinError E_CONFIG when `sigma` is given for a model that takes no noise level, E_ONNX when an op has no ONNX form or ONNX Runtime disagrees, E_IO when the file cannot be written.
  */
 export async function exportOnnx(model: Model, path: string, options: ExportModelOptions = {}): Promise<ExportedModel> {
   const outputs = options.outputs ?? known.filter((o) => o !== 'logits' || model.network.classes > 0)
@@ -49,14 +55,15 @@ export async function exportOnnx(model: Model, path: string, options: ExportMode
       `exportOnnx: outputs must be distinct names among ${known.join(', ')}; got [${outputs.join(', ')}]`,
     )
   }
-  const opset = options.opset ?? 17
+  const { opset = 17, sigma } = options
+  checkSigma(model, sigma)
   const metadata = {
     'langevin.version': packageVersion(),
     'langevin.network': JSON.stringify(model.network.config),
     ...options.metadata,
   }
   const message = buildOnnx({
-    build: (batch) => traceModel(model, outputs, batch),
+    build: (batch) => traceModel(model, outputs, batch, sigma),
     opset,
     metadata,
     modelName: model.network.config.kind,
@@ -69,7 +76,7 @@ export async function exportOnnx(model: Model, path: string, options: ExportMode
   const candidate = `${path}.unverified`
   const saved = await saveOnnx(candidate, message, save)
   try {
-    const verification = await verifyModel(candidate, model, outputs)
+    const verification = await verifyModel(candidate, model, outputs, undefined, sigma)
     if (!verification.ok) throw disagreement(path, verification)
     if (saved.dataPath === undefined) {
       await rename(candidate, path)
@@ -84,8 +91,22 @@ export async function exportOnnx(model: Model, path: string, options: ExportMode
   }
 }
 
-function traceModel(model: Model, outputs: readonly ModelOutput[], batch: number): Trace {
+function checkSigma(model: Model, sigma: ExportModelOptions['sigma']): void {
+  if (sigma === undefined) return
+  model.network.needSigma('exportOnnx with sigma')
+  if (sigma !== 'input' && !(Number.isFinite(sigma) && sigma > 0))
+    throw new RangeError(`exportOnnx: sigma must be 'input' or a positive finite number; got ${String(sigma)}`)
+}
+
+function traceModel(
+  model: Model,
+  outputs: readonly ModelOutput[],
+  batch: number,
+  level: ExportModelOptions['sigma'],
+): Trace {
   const x = input('x', [batch, ...model.network.shape], 'float32')
+  const asked = level === 'input' ? input('sigma', [batch], 'float32') : undefined
+  const sigma = typeof level === 'number' ? scalar(level) : asked
   const parameters = new Map<Tensor, { name: string; data: ReturnType<Model['value']> }>()
   const variables = new Variables((v) => {
     const t = input(v.name, v.shape, 'float32')
@@ -93,31 +114,40 @@ function traceModel(model: Model, outputs: readonly ModelOutput[], batch: number
     return t
   })
   return {
-    inputs: [{ name: 'x', tensor: x }],
-    outputs: outputs.map((name) => ({ name, tensor: model.graph(name, x, variables) })),
+    inputs: [{ name: 'x', tensor: x }, ...(asked ? [{ name: 'sigma', tensor: asked }] : [])],
+    outputs: outputs.map((name) => ({ name, tensor: model.graph(name, x, variables, 'running', sigma) })),
     parameters,
   }
 }
 
-/** Compares a file with the model on uniform inputs. */
+/** Compares a file with the model on uniform inputs, and noise levels from the smallest to a hundredfold where the file takes them. */
 export function verifyModel(
   path: string,
   model: Model,
   outputs: readonly ModelOutput[],
   batches: readonly number[] = [1, 7],
+  level?: ExportModelOptions['sigma'],
 ): Promise<Verification> {
-  const shape = model.network.shape
+  const { shape, smallestSigma = 1 } = model.network
   return verifyOnnx(path, {
     batches,
     feeds: (batch) => {
       const random = new HostRandom(batch)
       const data = Float32Array.from({ length: batch * sizeOf(shape) }, () => 2 * random.uniform() - 1)
-      return new Map([['x', hostTensor(data, [batch, ...shape])]])
+      const x = hostTensor(data, [batch, ...shape])
+      if (level !== 'input') return new Map([['x', x]])
+      const levels = Float32Array.from({ length: batch }, () => smallestSigma * 100 ** random.uniform())
+      return new Map([
+        ['x', x],
+        ['sigma', hostTensor(levels, [batch])],
+      ])
     },
     expected: async (feeds) => {
       const x = feeds.get('x')
       if (x === undefined) throw new LangevinError('E_INTERNAL', 'internal: no x among the feeds')
-      const entries = await Promise.all(outputs.map(async (o) => [o, await model.evaluate(o, x)] as const))
+      const sigma = typeof level === 'number' ? level : feeds.get('sigma')
+      const given = sigma === undefined ? {} : { sigma }
+      const entries = await Promise.all(outputs.map(async (o) => [o, await model.evaluate(o, x, given)] as const))
       return new Map(entries)
     },
   })

@@ -183,6 +183,12 @@ const builders: Readonly<Record<string, (options: never) => Flow>> = {
  * @throws LangevinError E_CONFIG for an unknown kind and for flows written in code
  */
 export function buildFlow(config: FlowConfig): Flow {
+  if (typeof config !== 'object' || config === null || typeof config.kind !== 'string') {
+    throw new LangevinError(
+      'E_CONFIG',
+      `a flow's config is an object with a kind (${Object.keys(builders).join(', ')}); got ${JSON.stringify(config)}`,
+    )
+  }
   if (config.kind === 'custom') {
     throw new LangevinError(
       'E_CONFIG',

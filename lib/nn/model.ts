@@ -55,11 +55,24 @@ export class Model {
   private uploaded: Promise<Map<string, DeviceTensor>> | undefined
   private readonly plans = new Map<string, Promise<Compiled>>()
 
-  /** Initial values follow from `seed` and the variable's name alone, so adding a layer leaves the others' as they were. */
-  constructor(network: Network, options: { readonly seed?: number; readonly device?: Device } = {}) {
+  /**
+   * Initial values follow from `seed` and the variable's name alone, so adding a layer leaves the others' as they were. With `values` (all
+   * variables by name) they are those instead. @throws LangevinError E_CHECKPOINT for values that do not fit
+   */
+  constructor(
+    network: Network,
+    options: {
+      readonly seed?: number
+      readonly device?: Device
+      readonly values?: ReadonlyMap<string, HostTensor>
+    } = {},
+  ) {
     this.network = network
     this.device = options.device ?? 'cpu'
-    for (const v of network.variables) this.values.set(v.name, initialize(v, options.seed ?? 0))
+    if (options.values !== undefined) checkValues(network, options.values, 'the given values', () => false)
+    for (const v of network.variables) {
+      this.values.set(v.name, options.values?.get(v.name) ?? initialize(v, options.seed ?? 0))
+    }
   }
 
   /** Number of trained numbers. */
@@ -86,28 +99,7 @@ export class Model {
     source = 'the given values',
     ignore: (name: string) => boolean = () => false,
   ): Promise<void> {
-    for (const v of this.network.variables) {
-      const value = values.get(v.name)
-      if (value === undefined)
-        throw new LangevinError('E_CHECKPOINT', `${source} has no tensor '${v.name}': it belongs to another network`, {
-          name: v.name,
-        })
-      if (!sameShape(value.shape, v.shape) || value.dtype !== 'float32') {
-        throw new LangevinError(
-          'E_CHECKPOINT',
-          `${source}: tensor '${v.name}' is ${value.dtype}${showShape(value.shape)}, the network needs float32${showShape(v.shape)}: it belongs to another network`,
-        )
-      }
-    }
-    const extra = [...values.keys()].filter(
-      (n) => !this.values.has(n) && !n.endsWith('num_batches_tracked') && !ignore(n),
-    )
-    if (extra.length > 0) {
-      throw new LangevinError(
-        'E_CHECKPOINT',
-        `${source} has tensors this network does not: ${extra.slice(0, 5).join(', ')}${extra.length > 5 ? ', ...' : ''}`,
-      )
-    }
+    checkValues(this.network, values, source, ignore)
     for (const v of this.network.variables) this.values.set(v.name, values.get(v.name) as HostTensor)
     for (const [name, t] of (await this.uploaded) ?? []) await t.write(this.value(name))
   }
@@ -232,7 +224,7 @@ export class Model {
   }
 
   /** The values on the device; concurrent callers wait for the same upload. */
-  private upload(): Promise<Map<string, DeviceTensor>> {
+  protected upload(): Promise<Map<string, DeviceTensor>> {
     this.uploaded ??= this.copyToDevice()
     return this.uploaded
   }
@@ -271,7 +263,37 @@ export class Model {
   }
 }
 
-export function initialize(v: VariableSpec, seed: number): HostTensor {
+export /** Every variable must be there with its shape; other names are refused unless `ignore` accepts them. */
+function checkValues(
+  network: Network,
+  values: ReadonlyMap<string, HostTensor>,
+  source: string,
+  ignore: (name: string) => boolean,
+): void {
+  for (const v of network.variables) {
+    const value = values.get(v.name)
+    if (value === undefined)
+      throw new LangevinError('E_CHECKPOINT', `${source} has no tensor '${v.name}': it belongs to another network`, {
+        name: v.name,
+      })
+    if (!sameShape(value.shape, v.shape) || value.dtype !== 'float32') {
+      throw new LangevinError(
+        'E_CHECKPOINT',
+        `${source}: tensor '${v.name}' is ${value.dtype}${showShape(value.shape)}, the network needs float32${showShape(v.shape)}: it belongs to another network`,
+      )
+    }
+  }
+  const known = new Set(network.variables.map((v) => v.name))
+  const extra = [...values.keys()].filter((n) => !known.has(n) && !n.endsWith('num_batches_tracked') && !ignore(n))
+  if (extra.length > 0) {
+    throw new LangevinError(
+      'E_CHECKPOINT',
+      `${source} has tensors this network does not: ${extra.slice(0, 5).join(', ')}${extra.length > 5 ? ', ...' : ''}`,
+    )
+  }
+}
+
+function initialize(v: VariableSpec, seed: number): HostTensor {
   const data = new Float32Array(sizeOf(v.shape))
   fill(data, v.init, seed, v.name)
   return hostTensor(data, v.shape)

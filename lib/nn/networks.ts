@@ -3,9 +3,12 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type Shape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { type CompositionRule, compositionNetwork } from './compose.ts'
 import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
+import { type FlowConfig, flowNetwork } from './flow.ts'
+import { buildFlow } from './flows.ts'
 import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
-import { Network, type NetworkOptions, type Stage } from './network.ts'
+import { Network, type NetworkConfig, type NetworkOptions, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
 import type { Scope } from './variables.ts'
 
@@ -210,10 +213,17 @@ export function energyNetwork(
   return new Network({ kind: 'custom', name: options.name ?? 'energy' }, options.shape, stages, options)
 }
 
+/** A composition, its parts from their configs. */
+function composed(options: { readonly rule: CompositionRule; readonly parts: readonly NetworkConfig[] }): Network {
+  return compositionNetwork(options.parts.map(buildNetwork), options.rule)
+}
+
 const builders: Readonly<Record<string, (options: never) => Network>> = {
   mlp: mlpNetwork as (o: never) => Network,
   convEnergy: convEnergyNetwork as (o: never) => Network,
   wideResNet: wideResNetNetwork as (o: never) => Network,
+  composition: composed as (o: never) => Network,
+  flow: (options: { readonly flow: FlowConfig }) => flowNetwork(buildFlow(options.flow)),
 }
 
 /** Builds a network from its plain options, as a config file or a checkpoint holds them. */

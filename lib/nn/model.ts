@@ -263,7 +263,7 @@ export class Model {
   }
 }
 
-export /** Every variable must be there with its shape; other names are refused unless `ignore` accepts them. */
+/** Every variable must be there with its shape; other names are refused unless `ignore` accepts them. */
 function checkValues(
   network: Network,
   values: ReadonlyMap<string, HostTensor>,
@@ -293,7 +293,7 @@ function checkValues(
   }
 }
 
-function initialize(v: VariableSpec, seed: number): HostTensor {
+export function initialize(v: VariableSpec, seed: number): HostTensor {
   const data = new Float32Array(sizeOf(v.shape))
   fill(data, v.init, seed, v.name)
   return hostTensor(data, v.shape)

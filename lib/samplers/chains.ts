@@ -1,202 +1,432 @@
 /**
- * Markov chains for any model or energy: n chains on the device, advanced natively k steps at a time. The sampler's state (x, key) stays
- * between calls; info tells energies and whether a chain left the finite numbers.
+ * Markov chains of any sampler for any model or energy: n chains on the device, advanced natively k steps at a time. What the sampler
+ * carries stays there between calls; info tells energies, acceptance and divergences. Plans are chain-stages.ts's part, diagnostics of
+ * draws (R-hat, effective sample size) lib/evaluation's.
  */
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
-import { sameShape, showShape, sizeOf } from '../graph/shape.ts'
-import type { Model } from '../nn/model.ts'
-import { Variables } from '../nn/variables.ts'
-import * as ops from '../ops/index.ts'
-import { makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, State } from '../runtime/state.ts'
+import { type Shape, sameShape, showShape } from '../graph/shape.ts'
+import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
+import { keyFromSeed, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import * as stages from './chain-stages.ts'
 import type { Sampler } from './sampler.ts'
 import { makeSampler, type SamplerOptions } from './samplers.ts'
-import { drawStart, partsOf, type StartOptions } from './starts.ts'
-import { networkTarget } from './target.ts'
+import { bindSource, type DensitySource, deviceOf, type SourceOptions, shapeOf } from './source.ts'
+import type { StartOptions } from './starts.ts'
 
-export interface ChainsOptions {
+export interface ChainsOptions extends SourceOptions {
   /** Default SGLD with JEM's settings. */
   readonly sampler?: SamplerOptions
   /** Number of chains; ignored when `start` is a tensor. Default 100. */
   readonly chains?: number
-  /** Starting points [chains, ...shape], or where to draw them (uniform, normal or a mixture of these). Default uniform on [-1, 1]. */
+  /** Starting points [chains, ...shape], or where to draw them (uniform, normal or a mixture of these). Default the sampler's own, mostly uniform on [-1, 1]. */
   readonly start?: HostTensor | StartOptions
-  /** Only p(x|y) of this class. */
-  readonly class?: number
-  /** Default 0. */
+  /** Every random number follows from it. Default 0. */
   readonly seed?: number
-  /** Batch-norm statistics in the chain; default 'running'. */
-  readonly norm?: 'batch' | 'running'
 }
 
 /** What a run of chains reports. */
 export interface ChainInfo {
-  /** Steps done since the chains began. */
+  /** Steps done since the chains began, warm-up included. For NUTS a step is one leapfrog. */
   readonly steps: number
-  /** Mean energy over the chains at each step of this run, before the step: float32 [steps]. */
+  /** Mean energy over the chains at each step of this run (of the point that the step left, for samplers without an accept step): float32 [steps]. */
   readonly energy: Float32Array
-  /** Share of proposals accepted; 1 for samplers without an accept step. */
+  /** Mean probability with which proposals of this run were accepted; 1 for samplers without an accept step, NaN where no step was done. */
   readonly acceptance: number
+  /** The same, chain by chain: float32 [chains]. */
+  readonly acceptancePerChain: Float32Array
   /** Chains that are not finite now. */
   readonly divergent: number
+  /** Divergent transitions since the chains began, warm-up apart: chains that left the finite numbers, or the integrator's stable region. */
+  readonly divergences: number
+  /** Divergent chains at each step of this run: float32 [steps]. */
+  readonly divergencesPerStep: Float32Array
+  /** Step size as it stands, after adaptation where the sampler adapts; null for samplers without one. */
+  readonly stepSize: number | null
+  /** Passes through the target that each chain cost in this run. */
+  readonly gradients: number
+  /** Means over the steps of this run of what a sampler tells beyond this (parallelTempering: `swapAcceptance`, one number a pair of temperatures). */
+  readonly details: Readonly<Record<string, Float32Array>>
 }
 
-export interface AdvanceOptions {
+export interface RunOptions {
+  /** Aborting leaves the chains at a step boundary and throws E_CANCELLED. */
+  readonly signal?: AbortSignal
+  /** Called now and then with what is done of the steps (or draws) asked for. */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+export interface AdvanceOptions extends RunOptions {
   /** Keeps x after every so many steps; default none. */
   readonly record?: number
-  readonly signal?: AbortSignal
 }
 
-const STREAM_START = 40
-const STREAM_NOISE = 1000
+export interface DrawOptions extends RunOptions {
+  /** Draws of each chain. Default 1. */
+  readonly draws?: number
+  /** Steps from one draw to the next (transitions, for NUTS). Default 1. Not for schedules, whose draws are whole runs. */
+  readonly thin?: number
+}
+
+/** The draws [chains, draws, ...shape], and how they came about. */
+export interface Draws extends ChainInfo {
+  readonly draws: HostTensor
+}
+
+/** The two stages that advance chains. */
+type Kind = 'step' | 'adapt'
 
 /** Chains on the device; make them with {@link Chains.start}. */
 export class Chains {
-  readonly model: Model
+  readonly source: DensitySource
   readonly sampler: Sampler
   readonly count: number
-  private readonly state: State
-  private readonly program: Program
-  private readonly release: () => void
+  private readonly context: stages.ChainContext
+  private readonly begin: readonly Instruction[]
+  private readonly made = new Map<string, Promise<Stage>>()
   private steps = 0
+  private divergences = 0
 
-  private constructor(
-    model: Model,
-    sampler: Sampler,
-    count: number,
-    state: State,
-    program: Program,
-    release: () => void,
-  ) {
-    this.model = model
-    this.sampler = sampler
-    this.count = count
-    this.state = state
-    this.program = program
-    this.release = release
+  private constructor(source: DensitySource, context: stages.ChainContext, begin: readonly Instruction[]) {
+    this.source = source
+    this.sampler = context.sampler
+    this.count = context.count
+    this.context = context
+    this.begin = begin
   }
 
-  /** Places the chains and compiles the step. @throws RangeError, LangevinError E_SHAPE, E_CONFIG for what does not fit. */
-  static async start(model: Model, options: ChainsOptions = {}): Promise<Chains> {
-    const sampler = makeSampler(options.sampler ?? { kind: 'sgld' })
-    const { network } = model
-    const start = options.start ?? { kind: 'uniform' }
+  /**
+   * Places the chains and compiles the step.
+   * @throws RangeError, LangevinError E_SHAPE, E_CONFIG for what does not fit.
+   */
+  static async start(source: DensitySource, options: ChainsOptions = {}): Promise<Chains> {
+    const sampler: Sampler = makeSampler(options.sampler ?? { kind: 'sgld' })
+    const start = options.start ?? sampler.start ?? { kind: 'uniform' }
     const given = 'data' in start ? start : undefined
+    const shape = shapeOf('Chains', source, given?.shape)
     const count = given === undefined ? (options.chains ?? 100) : (given.shape[0] ?? 0)
-    if (!Number.isInteger(count) || count < 1)
-      throw new RangeError(`Chains: chains must be a positive integer; got ${count}`)
-    if (given !== undefined && (given.dtype !== 'float32' || !sameShape(given.shape.slice(1), network.shape))) {
-      throw new LangevinError(
-        'E_SHAPE',
-        `Chains: start must be float32 [n,${network.shape.join(',')}]; got ${given.dtype}${showShape(given.shape)}`,
-      )
+    checkStart(count, given, shape)
+    const state = new State(deviceOf(source))
+    try {
+      await state.put(stages.KEY, keyFromSeed(options.seed ?? 0))
+      const { firstStage } = sampler
+      const target = await bindSource('Chains', state, source, count, { ...options, firstStage })
+      const context = { state, sampler, target, count }
+      const chains = new Chains(source, context, await prepareStart(context, start, shape))
+      await chains.restart()
+      await chains.stage('step')
+      return chains
+    } catch (error) {
+      state.dispose()
+      throw error
     }
-    const state = new State(model.device)
-    for (const v of network.variables) await state.put(v.name, model.value(v.name))
-    await state.put('key', keyFromSeed(options.seed ?? 0))
-    if (given !== undefined) await state.put('x', given)
-    else await drawStarts(state, start as StartOptions, count, network.shape)
-    const stage = await recordStep(state, model, sampler, options, count)
-    const program = makeProgram([
-      { do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs },
-      { do: 'record', tensors: [state.get('energy')] },
-    ])
-    return new Chains(model, sampler, count, state, program, () => stage.plan.dispose())
   }
 
-  /** Advances all chains; cancelling leaves them at a step boundary and throws E_CANCELLED. */
+  /**
+   * Advances all chains by so many steps (NUTS: so many transitions of each chain). A schedule goes on where it stands, and after its end
+   * changes nothing.
+   */
   async advance(
     steps: number,
     options: AdvanceOptions = {},
   ): Promise<ChainInfo & { readonly trajectory: readonly HostTensor[] }> {
-    if (!Number.isSafeInteger(steps) || steps < 0)
-      throw new RangeError(`Chains.advance: steps must be an integer ≥ 0; got ${steps}`)
-    const every = options.record ?? steps
-    const energies: number[] = []
+    checkInteger('advance: steps', steps, 0)
+    const { record } = options
+    if (record !== undefined) checkInteger('advance: record', record, 1)
+    const run = await this.beginRun(options)
     const trajectory: HostTensor[] = []
+    const every = record ?? Math.max(1, steps)
     for (let done = 0; done < steps; ) {
-      const n = Math.min(Math.max(1, every), steps - done)
-      const result = await this.program.run(n, options.signal ? { signal: options.signal } : {})
-      energies.push(...result.metrics)
-      done += result.completed
-      this.steps += result.completed
-      if (result.cancelled) throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${this.steps} steps`)
-      if (options.record !== undefined) trajectory.push(await this.read())
+      const n = Math.min(every, steps - done)
+      const report = (part: number): void => options.onProgress?.(done + part, steps)
+      await this.runSteps(run, 'step', n, report)
+      done += n
+      if (record !== undefined) trajectory.push(await this.read())
     }
-    const divergent = countDivergent(await this.read())
-    return { steps: this.steps, energy: Float32Array.from(energies), acceptance: 1, divergent, trajectory }
+    return { ...(await this.endRun(run)), trajectory }
   }
 
-  /** The chains' present points: [chains, ...shape]. */
+  /**
+   * Warm-up: tunes step size and scales where the sampler does that, and then fixes them; else a plain burn-in. Default steps: as many as the
+   * sampler's windows are laid out for. These steps are not draws.
+   * @throws LangevinError E_CONFIG for schedules, which have no use for it, and for samplers that do not adapt if `steps` is left out
+   */
+  async warmup(
+    steps: number | undefined = this.sampler.adaptation?.steps,
+    options: RunOptions = {},
+  ): Promise<ChainInfo> {
+    const { kind, adaptation, schedule } = this.sampler
+    if (schedule)
+      throw new LangevinError(
+        'E_CONFIG',
+        `Chains.warmup: sampler ${kind} runs a schedule and has no warm-up; leave it out`,
+      )
+    if (steps === undefined)
+      throw new LangevinError(
+        'E_CONFIG',
+        `Chains.warmup: sampler ${kind} does not adapt; give the number of burn-in steps`,
+      )
+    checkInteger('warmup: steps', steps, 0)
+    const run = await this.beginRun(options)
+    const before = this.divergences
+    await this.runSteps(run, adaptation ? 'adapt' : 'step', steps, (done) => options.onProgress?.(done, steps))
+    if (adaptation && steps > 0) await this.once(stages.runStage(await this.stage('finish')))
+    this.divergences = before
+    return this.endRun(run)
+  }
+
+  /** Goes on and keeps `draws` draws of every chain, `thin` steps apart. Schedules run once from a fresh start for each draw. */
+  async draw(options: DrawOptions = {}): Promise<Draws> {
+    const { draws = 1, thin = 1 } = options
+    checkInteger('draw: draws', draws, 1)
+    checkInteger('draw: thin', thin, 1)
+    const { sampler, count } = this
+    if (sampler.schedule && options.thin !== undefined)
+      throw new LangevinError(
+        'E_CONFIG',
+        `Chains.draw: sampler ${sampler.kind} runs its whole schedule for each draw; leave thin out`,
+      )
+    const run = await this.beginRun(options)
+    const buffer = await stages.DrawBuffer.make(this.context, draws, thin)
+    try {
+      const report = (done: number): void => options.onProgress?.(done, draws)
+      if (sampler.schedule) await this.drawSchedules(run, buffer, draws, report)
+      else if (sampler.transitions)
+        await this.runSteps(run, 'step', draws * thin, (n) => report(Math.floor(n / thin)), buffer)
+      else await this.drawSteps(run, buffer, draws, thin, report)
+      const shape = this.context.state.get(`${stages.CHAIN}x`).shape.slice(1)
+      return { ...(await this.endRun(run)), draws: hostTensor(await buffer.read(), [count, draws, ...shape]) }
+    } finally {
+      buffer.dispose()
+    }
+  }
+
+  /** The chains' present points (NUTS: each chain's last draw): [chains, ...shape]. */
   read(): Promise<HostTensor> {
-    return this.state.get('x').read()
+    return this.context.state.get(`${stages.CHAIN}x`).read()
+  }
+
+  /** A tensor that the sampler carries: momentum, scales, every temperature's points. @throws RangeError naming those there are. */
+  readState(name: string): Promise<HostTensor> {
+    const names = stages.chainNames(this.context.state)
+    if (!names.includes(name))
+      throw new RangeError(
+        `Chains.readState: sampler ${this.sampler.kind} carries no '${name}'; it carries ${names.join(', ')}`,
+      )
+    return this.context.state.get(stages.CHAIN + name).read()
   }
 
   /** Frees native memory. */
   dispose(): void {
-    this.release()
-    this.state.dispose()
+    for (const pending of this.made.values()) void pending.then((s) => s.plan.dispose())
+    this.made.clear()
+    for (const i of this.begin) if (i.do === 'run') i.plan.dispose()
+    this.context.state.dispose()
+  }
+
+  private stage(name: Kind | 'init' | 'finish'): Promise<Stage> {
+    let stage = this.made.get(name)
+    if (stage === undefined) {
+      const { context } = this
+      stage =
+        name === 'init'
+          ? stages.recordInit(context)
+          : name === 'finish'
+            ? stages.recordFinish(context)
+            : stages.recordStep(context, name)
+      this.made.set(name, stage)
+    }
+    return stage
+  }
+
+  /** Puts the chains at their start, with the sampler's first state there. */
+  private async restart(): Promise<void> {
+    await makeProgram(this.begin).run(1)
+    await this.once(stages.runStage(await this.stage('init')))
+  }
+
+  private async once(instruction: Instruction): Promise<void> {
+    await makeProgram([instruction]).run(1)
+  }
+
+  private async beginRun(options: RunOptions): Promise<Run> {
+    const { state } = this.context
+    const sums = state
+      .names()
+      .filter((n) => n.startsWith(stages.SUMS.detail) || n === stages.SUMS.acceptance || n === stages.SUMS.steps)
+    for (const name of sums) await state.get(name).write(zeroTensor(state.get(name).shape))
+    return { energy: [], divergent: [], steps: 0, signal: options.signal }
+  }
+
+  /** Runs `n` steps of a program whose steps record {@link stages.RECORDED} `per` times. */
+  private async runProgram(run: Run, program: Program, n: number, per = 1): Promise<void> {
+    const result = await program.run(n, run.signal ? { signal: run.signal } : {})
+    const width = stages.RECORDED.length
+    for (let i = 0; i < result.metrics.length; i += width) {
+      run.energy.push(result.metrics[i] as number)
+      const divergent = result.metrics[i + 2] as number
+      run.divergent.push(divergent)
+      this.divergences += divergent
+    }
+    run.steps += result.completed * per
+    this.steps += result.completed * per
+    if (result.cancelled || run.signal?.aborted)
+      throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${this.steps} steps`)
+  }
+
+  /** `n` steps of every chain, or `n` transitions where those are counted: then pieces run until the slowest chain has made them. */
+  private async runSteps(
+    run: Run,
+    kind: Kind,
+    n: number,
+    report: (done: number) => void,
+    buffer?: stages.DrawBuffer,
+  ): Promise<void> {
+    const program = makeProgram([...(await this.stepAndRecord(kind)), ...(buffer ? [buffer.instruction] : [])])
+    if (this.sampler.transitions === undefined) {
+      await inPieces(n, report, (part) => this.runProgram(run, program, part))
+      return
+    }
+    const begin = await this.transitions()
+    const from = run.steps
+    // A chain that has made its transitions waits in place; warm-up, which all chains share, lets it go on and counts their mean.
+    const goals = Int32Array.from(begin, (made) => (kind === 'adapt' ? stages.NO_GOAL : made + n))
+    await this.context.state.get(stages.GOAL).write(hostTensor(goals, [this.count]))
+    for (let done = 0; done < n; ) {
+      await this.runProgram(run, program, pieceOf(run.steps - from, done, n))
+      const made = (await this.transitions()).map((t, i) => t - (begin[i] as number))
+      done = kind === 'adapt' ? Math.floor(made.reduce((a, b) => a + b, 0) / made.length) : Math.min(...made)
+      report(Math.min(done, n))
+    }
+  }
+
+  private async transitions(): Promise<number[]> {
+    return Array.from((await this.context.state.get(stages.CHAIN + this.sampler.transitions).read()).data)
+  }
+
+  private async stepAndRecord(kind: Kind): Promise<Instruction[]> {
+    const { state } = this.context
+    const step = stages.runStage(await this.stage(kind))
+    return [step, { do: 'record', tensors: stages.RECORDED.map((name) => state.get(name)) }]
+  }
+
+  private async drawSteps(
+    run: Run,
+    buffer: stages.DrawBuffer,
+    draws: number,
+    thin: number,
+    report: (done: number) => void,
+  ): Promise<void> {
+    const program = makeProgram([
+      { do: 'repeat', count: thin, body: await this.stepAndRecord('step') },
+      buffer.instruction,
+    ])
+    await inPieces(draws, report, (part) => this.runProgram(run, program, part, thin))
+  }
+
+  private async drawSchedules(
+    run: Run,
+    buffer: stages.DrawBuffer,
+    draws: number,
+    report: (done: number) => void,
+  ): Promise<void> {
+    const program = makeProgram(await this.stepAndRecord('step'))
+    for (let i = 0; i < draws; i++) {
+      await this.restart()
+      await this.runProgram(run, program, this.sampler.steps)
+      await this.once(buffer.instruction)
+      report(i + 1)
+    }
+  }
+
+  private async endRun(run: Run): Promise<ChainInfo> {
+    const { state, sampler } = this.context
+    const read = async (name: string) =>
+      state.has(name) ? ((await state.get(name).read()).data as Float32Array) : undefined
+    const none = new Float32Array(this.count)
+    const steps = (await read(stages.SUMS.steps)) ?? none
+    const accepted = (await read(stages.SUMS.acceptance)) ?? none
+    const details: Record<string, Float32Array> = {}
+    for (const name of state.names().filter((n) => n.startsWith(stages.SUMS.detail))) {
+      const sum = (await read(name)) as Float32Array
+      details[name.slice(stages.SUMS.detail.length)] = sum.map((v) => v / run.steps)
+    }
+    const total = (values: Float32Array) => values.reduce((a, b) => a + b, 0)
+    return {
+      steps: this.steps,
+      energy: Float32Array.from(run.energy),
+      acceptance: total(accepted) / total(steps),
+      acceptancePerChain: accepted.map((v, i) => v / (steps[i] as number)),
+      divergent: (await read(stages.NOT_FINITE))?.[0] as number,
+      divergences: this.divergences,
+      divergencesPerStep: Float32Array.from(run.divergent),
+      stepSize: (await read(`${stages.CHAIN}stepSize`))?.[0] ?? stepSizeOf(sampler),
+      gradients: run.steps * sampler.gradientsPerStep,
+      details,
+    }
   }
 }
 
-async function drawStarts(state: State, start: StartOptions, count: number, shape: readonly number[]): Promise<void> {
-  const unfit = partsOf(start).find((p) => p.kind === 'data' || p.kind === 'classGaussians')
-  if (unfit !== undefined) {
+/** What one call gathers. */
+interface Run {
+  readonly energy: number[]
+  readonly divergent: number[]
+  steps: number
+  readonly signal: AbortSignal | undefined
+}
+
+/** The plan or copy that puts chains at their start. */
+async function prepareStart(
+  { state, count }: stages.ChainContext,
+  start: HostTensor | StartOptions,
+  shape: Shape,
+): Promise<Instruction[]> {
+  const x = state.create(`${stages.CHAIN}x`, [count, ...shape])
+  await state.put(stages.GOAL, hostTensor(new Int32Array(count).fill(stages.NO_GOAL), [count]))
+  if (!('data' in start)) return [stages.runStage(await stages.recordStart(state, start, count, shape))]
+  await state.put(stages.START, start)
+  return [{ do: 'copy', from: [state.get(stages.START)], to: [x] }]
+}
+
+function checkStart(count: number, given: HostTensor | undefined, shape: Shape): void {
+  if (!Number.isInteger(count) || count < 1)
+    throw new RangeError(`Chains: chains must be a positive integer; got ${count}`)
+  if (given !== undefined && (given.dtype !== 'float32' || !sameShape(given.shape.slice(1), shape))) {
     throw new LangevinError(
-      'E_CONFIG',
-      `Chains: start '${unfit.kind}' needs a data set; draw the points yourself and give them as a tensor, or sample from a run`,
+      'E_SHAPE',
+      `Chains: start must be float32 [n,${shape.join(',')}]; got ${given.dtype}${showShape(given.shape)}`,
     )
   }
-  const r = new Recorder(state)
-  const key = r.read('key')
-  const none = (): never => {
-    throw new LangevinError('E_INTERNAL', 'internal: a start without data asked for data')
-  }
-  const classes = ops.iota([count], 0)
-  const x = drawStart(start, {
-    count,
-    shape,
-    key,
-    stream: STREAM_START,
-    classes,
-    mask: ops.ge(classes, 0),
-    tensor: none,
-    dataRows: none,
-  })
-  r.write('x', x)
-  r.write('key', ops.nextKey(key))
-  const stage = await r.compile('start')
-  await stage.plan.run(stage.inputs, stage.outputs)
-  stage.plan.dispose()
 }
 
-async function recordStep(state: State, model: Model, sampler: Sampler, options: ChainsOptions, count: number) {
-  const { network } = model
-  const wanted = options.class
-  if (wanted !== undefined) {
-    network.needClasses('Chains: class')
-    if (!Number.isInteger(wanted) || wanted < 0 || wanted >= network.classes) {
-      throw new RangeError(`Chains: class must be an integer in 0..${network.classes - 1}; got ${wanted}`)
-    }
-    await state.put('classes', hostTensor(new Int32Array(count).fill(wanted), [count]))
-  }
-  const r = new Recorder(state)
-  const pass = { variables: new Variables((v) => r.read(v.name)), norm: options.norm ?? 'running' } as const
-  const conditional = wanted === undefined ? {} : { classes: r.read('classes') }
-  const target = networkTarget(network, pass, { firstStage: sampler.firstStage, ...conditional })
-  const step = sampler.step(target, { x: r.read('x') }, r.read('key'), STREAM_NOISE)
-  r.write('x', step.state.x)
-  r.write('key', step.key)
-  r.write('energy', ops.mean(step.info.energy))
-  return r.compile('step')
+function checkInteger(what: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new RangeError(`Chains.${what} must be an integer ≥ ${least}; got ${value}`)
 }
 
-function countDivergent(x: HostTensor): number {
-  const each = sizeOf(x.shape.slice(1))
-  let bad = 0
-  for (let i = 0; i < (x.shape[0] ?? 0); i++) {
-    if (!(x.data as Float32Array).subarray(i * each, (i + 1) * each).every(Number.isFinite)) bad++
+/** The option, save that a schedule's is no step size of the chain as it stands. */
+function stepSizeOf(sampler: Sampler): number | null {
+  const { stepSize } = sampler.options as { readonly stepSize?: unknown }
+  return typeof stepSize === 'number' && !sampler.schedule ? stepSize : null
+}
+
+/** About twenty pieces, so that progress is seen; one where nobody looks would do as well, and gives the same numbers. */
+async function inPieces(
+  n: number,
+  report: (done: number) => void,
+  run: (part: number) => Promise<void>,
+): Promise<void> {
+  const piece = Math.max(1, Math.ceil(n / 20))
+  for (let done = 0; done < n; ) {
+    const part = Math.min(piece, n - done)
+    await run(part)
+    done += part
+    report(done)
   }
-  return bad
+}
+
+/** Steps until the slowest chain may be done, from what transitions took so far. Waiting chains cost steps, so not too many at once. */
+function pieceOf(steps: number, done: number, wanted: number): number {
+  const each = done > 0 ? steps / done : 4
+  return Math.min(512, Math.max(8, Math.ceil((wanted - done) * each)))
 }

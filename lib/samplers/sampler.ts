@@ -14,7 +14,7 @@ export type Bounds = readonly [low: number, high: number] | null
  * The tensors that a chain carries from step to step: `x` [n, ...shape], and what the sampler keeps beside it by name (cached energy [n] and
  * score, momentum, step size, mass, counters). Caches belong to the parameters the target had: after those change, `init` again.
  * Tensors per chain have the chains on axis 0. A Metropolis sampler that parallel tempering may use inside keeps nothing per chain but
- * `x`, `logDensity` [n] and `score` [n, ...shape] (both of x under the target), and keeps the step size, if it adapts, in `stepSize` [].
+ * `x`, `energy` [n] and `score` [n, ...shape] (of x under the target); one that adapts keeps its step size in `stepSize` [].
  */
 export interface SamplerState {
   readonly x: Tensor

@@ -1,5 +1,9 @@
-/** What a sampler moves towards: an unnormalised log density as a graph, with the split that PYLD uses where a network has one. */
-import { LangevinError } from '../graph/errors.ts'
+/**
+ * What a sampler moves towards: an unnormalised log density as a graph, with the split that PYLD uses where a network has one, and the
+ * density at a noise level where the energy is conditioned on one. Binding numbers to a target's variables is source.ts's part.
+ */
+import { LangevinError, shapeError } from '../graph/errors.ts'
+import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
 import type { Pass } from '../nn/variables.ts'
@@ -7,7 +11,12 @@ import * as ops from '../ops/index.ts'
 
 /** log p(x) up to a constant, per chain; `split` writes it as rest(first(x)). */
 export interface Target {
+  /** x [n, ...shape] to [n]. */
   logDensity(x: Tensor): Tensor
+  /** log p_σ(x) up to a constant, of the data with noise N(0, σ²) added: x [n, ...shape] and sigma [n] to [n]. Noise-conditioned energies have it. */
+  logDensityAt?(x: Tensor, sigma: Tensor): Tensor
+  /** Shape of one example, where it is known. */
+  readonly shape?: Shape
   readonly split?: {
     first(x: Tensor): Tensor
     rest(h: Tensor): Tensor
@@ -23,7 +32,7 @@ export interface NetworkTargetOptions {
   readonly firstStage?: number
 }
 
-/** A network as a target. */
+/** A network as a target; `pass.sigma` fixes the noise level of `logDensity`. */
 export function networkTarget(network: Network, pass: Pass, options: NetworkTargetOptions = {}): Target {
   const { classes, firstStage = 1 } = options
   const density = (output: Tensor): Tensor => {
@@ -31,8 +40,12 @@ export function networkTarget(network: Network, pass: Pass, options: NetworkTarg
     network.needClasses('class-conditional sampling')
     return ops.sum(ops.mul(output, ops.oneHot(classes, network.classes)), 1)
   }
-  const logDensity = (x: Tensor): Tensor => density(network.forward(x, pass))
-  if (network.stages.length === 1) return { logDensity }
+  const plain: Target = {
+    shape: network.shape,
+    logDensity: (x) => density(network.forward(x, pass)),
+    ...(network.conditioned && { logDensityAt: (x, sigma) => density(network.forward(x, { ...pass, sigma })) }),
+  }
+  if (network.stages.length === 1) return plain
   if (!Number.isInteger(firstStage) || firstStage < 1 || firstStage >= network.stages.length) {
     throw new LangevinError(
       'E_CONFIG',
@@ -40,11 +53,55 @@ export function networkTarget(network: Network, pass: Pass, options: NetworkTarg
     )
   }
   return {
-    logDensity,
+    ...plain,
     split: {
       first: (x) => network.forward(x, pass, 0, firstStage),
       rest: (h) => density(network.forward(h, pass, firstStage)),
       affine: network.firstStagesAffine(firstStage),
     },
+  }
+}
+
+export interface EnergyTargetOptions {
+  /** Shape of one example; needed where chains do not start at given points. */
+  readonly shape?: Shape
+  /** The energy at noise levels: x [n, ...shape] and sigma [n] to [n]. */
+  readonly energyAt?: (x: Tensor, sigma: Tensor) => Tensor
+}
+
+/**
+ * A plain energy as a target: x [n, ...shape] to energies [n]. (An energy with parameters is a model: `defineEnergy`.)
+ * @example energyTarget((x) => x.square().sum(-1).mul(0.5), { shape: [2] })
+ */
+export function energyTarget(energy: (x: Tensor) => Tensor, options: EnergyTargetOptions = {}): Target {
+  const { shape, energyAt } = options
+  if (typeof energy !== 'function')
+    throw new TypeError(
+      `energyTarget: takes a function of a tensor x [n, ...shape] to energies [n]; got ${typeof energy}`,
+    )
+  return {
+    ...(shape && { shape }),
+    logDensity: (x) => negated(energy(x), x),
+    ...(energyAt && { logDensityAt: (x: Tensor, sigma: Tensor) => negated(energyAt(x, sigma), x) }),
+  }
+}
+
+function negated(energy: Tensor, x: Tensor): Tensor {
+  if (sameShape(energy.shape, [x.shape[0] as number])) return ops.neg(energy)
+  throw shapeError(
+    'energyTarget',
+    `the energy of x ${showShape(x.shape)} must be [${x.shape[0]}], one an example; got ${showShape(energy.shape)}: sum over the other axes`,
+  )
+}
+
+/** p(x)^beta: inverse temperature beta, for all chains or float32 [n]. */
+export function tempered(target: Target, beta: number | Tensor): Target {
+  if (beta === 1) return target
+  const { split, logDensityAt } = target
+  return {
+    ...target,
+    logDensity: (x) => ops.mul(target.logDensity(x), beta),
+    ...(logDensityAt && { logDensityAt: (x: Tensor, sigma: Tensor) => ops.mul(logDensityAt(x, sigma), beta) }),
+    ...(split && { split: { ...split, rest: (h: Tensor) => ops.mul(split.rest(h), beta) } }),
   }
 }

@@ -1,0 +1,113 @@
+/**
+ * What chains can be run on: a model (its numbers go to the device as state tensors) or a target that is a plain graph. One place binds
+ * either to a state, with class, noise level and temperature, so that every driver (chains.ts, probability-flow.ts) takes the same.
+ */
+import { LangevinError, shapeError } from '../graph/errors.ts'
+import { hostTensor } from '../graph/host-tensor.ts'
+import type { Shape } from '../graph/shape.ts'
+import type { Model } from '../nn/model.ts'
+import { Variables } from '../nn/variables.ts'
+import * as ops from '../ops/index.ts'
+import type { Device } from '../runtime/device.ts'
+import type { Recorder, State } from '../runtime/state.ts'
+import { networkTarget, type Target, tempered } from './target.ts'
+
+/** A model, or a target without variables of its own (`energyTarget`). */
+export type DensitySource = Pick<Model, 'network' | 'device' | 'value'> | Target
+
+export interface SourceOptions {
+  /** Only p(x|y) of this class. */
+  readonly class?: number
+  /** Batch-norm statistics in the chain; default 'running'. */
+  readonly norm?: 'batch' | 'running'
+  /** Noise level of a noise-conditioned network; default its smallest. Samplers over several levels set it themselves. */
+  readonly sigma?: number
+  /** Chains draw from p(x)^(1/temperature); default 1. */
+  readonly temperature?: number
+}
+
+/** Device of a source; plain targets run on the CPU. */
+export function deviceOf(source: DensitySource): Device {
+  return 'network' in source ? source.device : 'cpu'
+}
+
+/** Shape of one example. @throws LangevinError E_SHAPE where the source does not tell and no points are given. */
+export function shapeOf(where: string, source: DensitySource, points?: Shape): Shape {
+  const own = 'network' in source ? source.network.shape : source.shape
+  const shape = own ?? points?.slice(1)
+  if (shape !== undefined) return shape
+  throw shapeError(where, 'the target does not tell the shape of x: give energyTarget a shape, or starting points')
+}
+
+/**
+ * Puts what the source needs into the state, and returns how a stage gets the target for `count` chains.
+ * @throws LangevinError E_CONFIG, RangeError for options that do not fit the source.
+ */
+export async function bindSource(
+  where: string,
+  state: State,
+  source: DensitySource,
+  count: number,
+  options: SourceOptions & { readonly firstStage?: number },
+): Promise<(r: Recorder) => Target> {
+  const { temperature = 1 } = options
+  if (!(Number.isFinite(temperature) && temperature > 0))
+    throw new RangeError(`${where}: temperature must be a positive finite number; got ${temperature}`)
+  const target =
+    'network' in source ? await bindModel(where, state, source, count, options) : plain(where, source, options)
+  return (r) => tempered(target(r), 1 / temperature)
+}
+
+function plain(where: string, target: Target, { class: wanted, sigma, norm }: SourceOptions): () => Target {
+  if (wanted !== undefined)
+    throw new LangevinError('E_CONFIG', `${where}: class needs a classifier; a plain target has no classes`)
+  if (norm !== undefined)
+    throw new LangevinError('E_CONFIG', `${where}: norm needs a network; a plain target has no batch norms`)
+  if (sigma === undefined) return () => target
+  checkSigma(where, sigma)
+  const { logDensityAt } = target
+  if (logDensityAt === undefined)
+    throw new LangevinError(
+      'E_CONFIG',
+      `${where}: sigma needs a target with noise levels; give energyTarget an energyAt`,
+    )
+  const logDensity: Target['logDensity'] = (x) => logDensityAt(x, ops.constant(sigma, [x.shape[0] as number]))
+  return () => ({ ...target, logDensity })
+}
+
+async function bindModel(
+  where: string,
+  state: State,
+  model: Pick<Model, 'network' | 'device' | 'value'>,
+  count: number,
+  options: SourceOptions & { readonly firstStage?: number },
+): Promise<(r: Recorder) => Target> {
+  const { network } = model
+  const { class: wanted, norm = 'running', sigma, firstStage } = options
+  if (wanted !== undefined) {
+    network.needClasses(`${where}: class`)
+    if (!Number.isInteger(wanted) || wanted < 0 || wanted >= network.classes)
+      throw new RangeError(`${where}: class must be an integer in 0..${network.classes - 1}; got ${wanted}`)
+  }
+  if (sigma !== undefined) {
+    network.needSigma(`${where}: sigma`)
+    checkSigma(where, sigma)
+  }
+  for (const v of network.variables) await state.put(v.name, model.value(v.name))
+  if (wanted !== undefined) await state.put('source/classes', hostTensor(new Int32Array(count).fill(wanted), [count]))
+  return (r) =>
+    networkTarget(
+      network,
+      {
+        variables: new Variables((v) => r.read(v.name)),
+        norm,
+        ...(sigma !== undefined && { sigma: ops.scalar(sigma) }),
+      },
+      { ...(firstStage && { firstStage }), ...(wanted !== undefined && { classes: r.read('source/classes') }) },
+    )
+}
+
+function checkSigma(where: string, sigma: number): void {
+  if (!(Number.isFinite(sigma) && sigma > 0))
+    throw new RangeError(`${where}: sigma must be a positive finite number; got ${sigma}`)
+}

@@ -1,5 +1,5 @@
 /**
- * The training steps that the benchmark times, as methods of the shared engine (lib/trainers/trainer.ts): the same program, guards and
+ * The training steps that the benchmark times, as methods of the shared engine (lib/trainers/engine.ts): the same program, guards and
  * update that a trainer runs, on one fixed batch and without a buffer, as the peers' scripts do. Not for training.
  */
 import { grad, hvp } from '../autodiff/index.ts'
@@ -17,7 +17,16 @@ import type { Recorder, State } from '../runtime/state.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { makeSampler } from '../samplers/samplers.ts'
 import { networkTarget } from '../samplers/target.ts'
-import type { ChainRound, Method, Objective } from '../trainers/trainer.ts'
+import {
+  type ChainRound,
+  type Method,
+  type ModuleVariables,
+  type Objective,
+  type Phase,
+  type SamplingCode,
+  type Segment,
+  singlePhase,
+} from '../trainers/method.ts'
 import type { EnergyWorkload, JemWorkload } from './workloads.ts'
 
 const DATA = 'batch/data'
@@ -46,7 +55,8 @@ export function randomTensor(shape: Shape, seed: number, range?: readonly [numbe
 }
 
 /** A method from a loss: fixed data, no chains. */
-class LossMethod implements Method {
+class LossMethod implements Method, Phase {
+  readonly name = ''
   protected readonly network: Network
   protected readonly batch: number
   private readonly loss: Loss
@@ -67,13 +77,22 @@ class LossMethod implements Method {
     return []
   }
 
-  objective(r: Recorder, variables: Variables): Objective {
-    return { loss: this.loss(this.network, variables, r), metrics: {}, statistics: new Map(), guards: [] }
+  objective(r: Recorder, of: ModuleVariables): Objective {
+    const variables = of()
+    return { loss: this.loss(this.network, variables, r), metrics: {} }
   }
 
   after(_: Recorder): void {}
 
   async reinitialize(_state: State, _seed: number): Promise<void> {}
+
+  segments(): readonly Segment[] {
+    return singlePhase(this)
+  }
+
+  async sampling(): Promise<SamplingCode> {
+    throw new LangevinError('E_INTERNAL', 'internal: a benchmark draws no samples')
+  }
 }
 
 /** Persistent contrastive divergence: `k` Langevin steps of chains that begin at the data and go on from step to step. */
@@ -96,7 +115,8 @@ class ContrastiveMethod extends LossMethod {
 }
 
 /** JEM++ without buffer and augmentation: each step's chains begin at the same points, as in the peers' script. */
-class JemBenchMethod implements Method {
+class JemBenchMethod implements Method, Phase {
+  readonly name = ''
   private readonly network: Network
   private readonly batch: number
   private readonly sampler: Sampler
@@ -124,7 +144,8 @@ class JemBenchMethod implements Method {
     return [chainRound(this.network, this.sampler, 'batch')]
   }
 
-  objective(r: Recorder, variables: Variables): Objective {
+  objective(r: Recorder, of: ModuleVariables): Objective {
+    const variables = of()
     const sets: Map<string, Tensor>[] = []
     const pass = () => {
       const statistics = new Map<string, Tensor>()
@@ -145,6 +166,14 @@ class JemBenchMethod implements Method {
   after(_: Recorder): void {}
 
   async reinitialize(_state: State, _seed: number): Promise<void> {}
+
+  segments(): readonly Segment[] {
+    return singlePhase(this)
+  }
+
+  async sampling(): Promise<SamplingCode> {
+    throw new LangevinError('E_INTERNAL', 'internal: a benchmark draws no samples')
+  }
 }
 
 /** Running statistics after the step's passes, one after another: s ← (1 - m)·s + m·batch. */

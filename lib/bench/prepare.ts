@@ -2,15 +2,18 @@
  * A workload made ready to be timed: network, state, compiled stages and one program, with the reset that brings it back to its start.
  * Chains run as Chains runs them, training steps as the trainers' engine runs them. Timing is measure.ts's.
  */
+import { Dataset } from '../data/dataset.ts'
 import { LangevinError } from '../graph/errors.ts'
-import type { HostTensor } from '../graph/host-tensor.ts'
+import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import { sizeOf } from '../graph/shape.ts'
 import { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import { convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../nn/networks.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, type Stage, State } from '../runtime/state.ts'
 import { makeSampler } from '../samplers/samplers.ts'
-import { disposeStages, Engine, type Method } from '../trainers/trainer.ts'
+import { disposeStages, Engine } from '../trainers/engine.ts'
+import type { Method } from '../trainers/method.ts'
 import { energyMethod, jemBenchMethod, randomTensor, recordChainStep } from './methods.ts'
 import type { ChainWorkload, EnergyWorkload, JemWorkload, Workload } from './workloads.ts'
 
@@ -95,10 +98,11 @@ async function prepareTraining(
   seed: number,
 ): Promise<Prepared> {
   const state = new State('cpu')
+  const plan = { stepsPerEpoch: 1, totalSteps: 1 }
   const engine = new Engine(state, new Model(network, { seed }), method, { optimizer, seed })
-  await engine.setup()
+  await engine.setup(noData(network), plan)
   const initial: ReadonlyMap<string, HostTensor> = await state.read()
-  const { program, stages, metrics } = await engine.compile({ stepsPerEpoch: 1, totalSteps: 1 })
+  const { program, stages, metrics } = await engine.compile(plan)
   return {
     name,
     units: 1,
@@ -116,4 +120,12 @@ async function prepareTraining(
 
 async function putVariables(state: State, model: Model): Promise<void> {
   for (const v of model.network.variables) await state.put(v.name, model.value(v.name))
+}
+
+/** The benchmarks' methods bring their own batch; the engine asks for data all the same. */
+function noData(network: Network): Dataset {
+  return new Dataset({
+    name: 'none',
+    features: hostTensor(new Float32Array(sizeOf(network.shape)), [1, ...network.shape]),
+  })
 }

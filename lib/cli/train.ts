@@ -9,8 +9,7 @@ import { LangevinError } from '../graph/errors.ts'
 import { Model } from '../nn/model.ts'
 import { buildNetwork } from '../nn/networks.ts'
 import type { Device } from '../runtime/device.ts'
-import type { JemOptions } from '../trainers/jem.ts'
-import { Jem, JemPlusPlus, type JointEnergyTrainer } from '../trainers/jem-trainers.ts'
+import { methods } from '../trainers/methods.ts'
 import {
   evaluate,
   REPORT_FILE,
@@ -20,6 +19,7 @@ import {
   writeReport,
   writeSamples,
 } from '../trainers/run-folder.ts'
+import { Trainer } from '../trainers/trainer.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { readConfig, type TrainConfig } from './config.ts'
 import { makeProgress, type Progress, showSeconds } from './progress.ts'
@@ -53,7 +53,7 @@ async function train(context: CommandContext): Promise<void> {
   const started = performance.now()
   let last: MetricsRow | undefined
   const stepsPerEpoch = Math.floor(data.count / (config.trainer?.batch ?? 64))
-  const total = steps ?? Math.round((config.epochs ?? trainer.recipe.epochs) * stepsPerEpoch)
+  const total = steps ?? Math.round((config.epochs ?? trainer.definition.epochs) * stepsPerEpoch)
   const onEvent = (event: EventRow): void => {
     if (context.json) context.print('', event)
     else progress.log(showEvent(event))
@@ -92,10 +92,12 @@ async function train(context: CommandContext): Promise<void> {
 }
 
 /** The trainer that a configuration describes; shapes and classes that it leaves open come from the data. */
-export function makeTrainer(config: TrainConfig, data: Dataset, seed: number, device: Device): JointEnergyTrainer {
+export function makeTrainer(config: TrainConfig, data: Dataset, seed: number, device: Device): Trainer {
   const model = new Model(buildNetwork(completeNetwork(config, data)), { seed, device })
-  const options = { ...config.trainer, seed } as JemOptions
-  return config.method === 'jem' ? new Jem(model, options) : new JemPlusPlus(model, options)
+  const definition = methods.get(config.method)
+  if (definition === undefined)
+    throw new LangevinError('E_INTERNAL', `internal: method '${config.method}' was not checked`)
+  return new Trainer(definition, model, { ...config.trainer, seed })
 }
 
 function completeNetwork(config: TrainConfig, data: Dataset): { kind: string } & Record<string, unknown> {

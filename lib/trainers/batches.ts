@@ -1,7 +1,9 @@
 /** Drawing batches as graphs: rows in a seeded order without replacement, normalised, augmented. The data live on the device as they are (bytes stay bytes). */
 import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
+import type { Network } from '../nn/network.ts'
 import * as ops from '../ops/index.ts'
+import type { DataDescription } from './checkpoint.ts'
 
 /** What is done to a batch before the network sees it. */
 export interface Augmentation {
@@ -67,4 +69,28 @@ export function augment(x: Tensor, options: Augmentation, key: Tensor, stream: n
   }
   if (noise > 0) out = ops.add(out, ops.mul(ops.normal(key, x.shape, stream + 2), noise))
   return out
+}
+
+/** Refuses data whose examples the network does not take. */
+export function checkExamples(network: Network, data: DataDescription): void {
+  const fits = network.shape.length === data.shape.length && network.shape.every((d, i) => d === data.shape[i])
+  if (!fits) {
+    throw new LangevinError(
+      'E_DATA',
+      `data '${data.name}' has examples of [${data.shape.join(',')}], the network takes [${network.shape.join(',')}]`,
+    )
+  }
+}
+
+/** Refuses a network without classes, and data without labels or with more classes than the network has. */
+export function checkLabelled(network: Network, data: DataDescription, what: string, remedy: string): void {
+  network.needClasses(what)
+  if (data.classes === 0)
+    throw new LangevinError('E_DATA', `data '${data.name}' has no labels; ${remedy}, or give labels`)
+  if (data.classes > network.classes) {
+    throw new LangevinError(
+      'E_DATA',
+      `data '${data.name}' has ${data.classes} classes, the network gives ${network.classes} logits`,
+    )
+  }
 }

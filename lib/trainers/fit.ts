@@ -4,6 +4,7 @@
  */
 import { appendFile, mkdir, readFile, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import type { Dataset } from '../data/dataset.ts'
 import { type EventRow, formatMetricsLine, type MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
@@ -16,9 +17,10 @@ import {
   readCheckpoint,
   writeCheckpoint,
 } from './checkpoint.ts'
+import type { Engine } from './engine.ts'
+import type { Segment, StepPlan } from './method.ts'
 import type { FitOptions } from './options.ts'
 import { integer } from './options.ts'
-import type { Engine, StepPlan } from './trainer.ts'
 
 /** Files of a run folder that this file writes. */
 export const METRICS_FILE = 'metrics.jsonl'
@@ -28,6 +30,7 @@ export const PREVIOUS_FILE = 'checkpoint.previous.safetensors'
 
 export interface FitContext {
   readonly engine: Engine
+  readonly data: Dataset
   readonly plan: StepPlan
   readonly options: FitOptions
   /** Describes the run; counters are filled in here. */
@@ -69,6 +72,7 @@ class FitRun {
   private savedAt = performance.now()
   private readonly reportEvery: number
   private readonly checkpointEvery: number | undefined
+  private readonly segments: readonly Segment[]
 
   constructor(context: FitContext) {
     this.context = context
@@ -77,6 +81,7 @@ class FitRun {
     if (checkpointEvery !== undefined) integer('checkpointEvery', checkpointEvery, 1)
     this.reportEvery = reportEvery
     this.checkpointEvery = checkpointEvery
+    this.segments = context.engine.segments(context.plan)
   }
 
   private get out(): string | undefined {
@@ -87,7 +92,7 @@ class FitRun {
   async start(): Promise<void> {
     const { engine, options } = this.context
     engine.checkTrainable()
-    await engine.setup()
+    await engine.setup(this.context.data, this.context.plan)
     if (options.resume) await this.resume()
     else {
       if (this.out !== undefined) await makeFolder(this.out)
@@ -161,7 +166,8 @@ class FitRun {
 
   async *loop(): AsyncGenerator<MetricsRow, void, void> {
     const { engine, plan, options } = this.context
-    const compiled = await engine.compile(plan)
+    let segment = this.segment()
+    let compiled = await engine.compile(plan, segment)
     if (this.out !== undefined && !options.resume) await this.openFolder(this.out)
     await this.snapshot()
     let failed = false
@@ -171,10 +177,16 @@ class FitRun {
           await this.save()
           throw this.cancelled()
         }
-        const steps = this.nextStop() - this.step
+        if (this.segment() !== segment) {
+          segment = this.segment()
+          compiled.dispose()
+          compiled = await engine.compile(plan, segment)
+        }
+        const steps = this.nextStop(segment) - this.step
         const result = await compiled.program.run(steps, options.signal ? { signal: options.signal } : {})
         this.advance(result, compiled.metrics)
-        if (result.completed < steps || this.step % this.reportEvery === 0 || this.step === plan.totalSteps) {
+        const pause = this.step % this.reportEvery === 0 || this.step === plan.totalSteps || this.step === segment.until
+        if (result.completed < steps || pause) {
           const row = this.report(compiled.metrics)
           if (row !== undefined) {
             await this.write(row)
@@ -199,13 +211,26 @@ class FitRun {
   }
 
   /** The step at which JavaScript next has something to do: a report, a snapshot, a checkpoint, the end. */
-  private nextStop(): number {
+  private nextStop(segment: Segment): number {
     const { engine, plan } = this.context
     const after = (every: number) => (Math.floor(this.step / every) + 1) * every
     const due = (this.snapshots.at(-1)?.step ?? this.step) + engine.recovery.snapshotEvery
     const snapshot = due > this.step ? due : Number.POSITIVE_INFINITY
     const checkpoint = this.out === undefined ? undefined : this.checkpointEvery
-    return Math.min(plan.totalSteps, after(this.reportEvery), snapshot, after(checkpoint ?? Number.MAX_SAFE_INTEGER))
+    return Math.min(
+      plan.totalSteps,
+      segment.until,
+      after(this.reportEvery),
+      snapshot,
+      after(checkpoint ?? Number.MAX_SAFE_INTEGER),
+    )
+  }
+
+  /** The segment that the next step belongs to. */
+  private segment(): Segment {
+    const found = this.segments.find((s) => this.step < s.until)
+    if (found === undefined) throw new LangevinError('E_INTERNAL', `internal: no segment holds step ${this.step}`)
+    return found
   }
 
   /** Counts the steps done. */

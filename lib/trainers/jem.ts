@@ -3,7 +3,6 @@
  * energy-based model. The step: draw data, labelled data and chains; run the chains; loss and gradients; update. Defaults are the published recipes.
  */
 import type { Dataset } from '../data/dataset.ts'
-import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
@@ -15,12 +14,35 @@ import type { Sampler } from '../samplers/sampler.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
-import { type Augmentation, augment, type Normalization, normalizationOf, orderedRows, takeRows } from './batches.ts'
+import {
+  type Augmentation,
+  augment,
+  checkExamples,
+  checkLabelled,
+  type Normalization,
+  normalizationOf,
+  orderedRows,
+  takeRows,
+} from './batches.ts'
+import { samplerRound } from './chain-round.ts'
+import type { DataDescription } from './checkpoint.ts'
+import { DEFAULT_BATCH } from './engine.ts'
+import { jemSampling } from './jem-sampling.ts'
+import {
+  type ChainRound,
+  type Method,
+  type ModuleVariables,
+  type Objective,
+  type Phase,
+  type SamplingCode,
+  type Segment,
+  singlePhase,
+} from './method.ts'
 import type { CommonOptions } from './options.ts'
 import { integer, recoveryDefaults } from './options.ts'
 import { BUFFER, DATA, LABELS, Replay, type ReplayOptions } from './replay.ts'
+import type { SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
-import { type ChainRound, DEFAULT_BATCH, type Method, type Objective } from './trainer.ts'
 
 export interface JemOptions extends CommonOptions {
   readonly sampler?: SamplerOptions
@@ -55,13 +77,14 @@ export interface ResolvedJem {
 }
 
 /** The method behind both trainers: state and graphs of the JEM step. */
-export class JemMethod implements Method {
+export class JemMethod implements Method, Phase {
+  readonly name = ''
   private readonly network: Network
   private readonly settings: ResolvedJem
-  private readonly data: Dataset
+  private readonly data: DataDescription
   private readonly normalization: Normalization
 
-  constructor(network: Network, settings: ResolvedJem, data: Dataset) {
+  constructor(network: Network, settings: ResolvedJem, data: DataDescription) {
     this.network = network
     this.settings = settings
     this.data = data
@@ -69,19 +92,26 @@ export class JemMethod implements Method {
     checkData(network, settings, data)
   }
 
-  async setup(state: State): Promise<void> {
-    await state.put(DATA, this.data.features, false)
-    if (this.data.labels !== undefined) await state.put(LABELS, hostTensor(this.data.labels, [this.data.count]), false)
-    await this.settings.replay.setup(state, this.data)
+  segments(): readonly Segment[] {
+    return singlePhase(this)
+  }
+
+  async setup(state: State, data: Dataset): Promise<void> {
+    await state.put(DATA, data.features, false)
+    if (data.labels !== undefined) await state.put(LABELS, hostTensor(data.labels, [data.count]), false)
+    await this.settings.replay.setup(state, data)
+  }
+
+  sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    return jemSampling(state, this.network, this.settings, options)
   }
 
   reinitialize(state: State, seed: number): Promise<void> {
     return this.settings.replay.fill(state, seed)
   }
 
-  draw(r: Recorder): void {
+  draw(r: Recorder, key: Tensor): void {
     const { batch, weights, augmentation, replay, classConditional } = this.settings
-    const key = r.read('rng/train')
     const stream = (order: number) => orderedRows(key, this.data.count, batch, order)
     if (weights.px > 0) {
       const x = takeRows(r.read(DATA), stream(STREAM.dataOrder), this.normalization)
@@ -128,25 +158,26 @@ export class JemMethod implements Method {
 
   chains(): readonly ChainRound[] {
     const { sampler, chainNorm } = this.settings
-    return this.chainSets().map(({ name, conditional, stream }) => ({
-      name,
-      steps: sampler.steps,
-      record: (r) => {
-        const variables = new Variables((v) => r.read(v.name))
-        const options = {
-          firstStage: sampler.firstStage,
-          ...(conditional ? { classes: r.read(`chain/${name}Classes`) } : {}),
-        }
-        const target = networkTarget(this.network, { variables, norm: chainNorm }, options)
-        const step = sampler.step(target, { x: r.read(`chain/${name}`) }, r.read('rng/chain'), stream)
-        r.write(`chain/${name}`, step.state.x)
-        r.write('rng/chain', step.key)
-        r.write(`chain/${name}Energy`, ops.mean(step.info.energy))
-      },
-    }))
+    return this.chainSets().map(({ name, conditional, stream }) =>
+      samplerRound({
+        name,
+        sampler,
+        stream,
+        target: (r) => {
+          const variables = new Variables((v) => r.read(v.name))
+          const classes = conditional ? { classes: r.read(`chain/${name}Classes`) } : {}
+          return networkTarget(
+            this.network,
+            { variables, norm: chainNorm },
+            { firstStage: sampler.firstStage, ...classes },
+          )
+        },
+      }),
+    )
   }
 
-  objective(r: Recorder, variables: Variables): Objective {
+  objective(r: Recorder, of: ModuleVariables): Objective {
+    const variables = of()
     const { weights, statisticsMomentum, energyLimit, crossEntropyLimit } = this.settings
     const maps: Map<string, Tensor>[] = []
     const pass = (stream: 'data' | 'negatives') => {
@@ -220,7 +251,7 @@ function foldStatistics(
 export function resolveJem(
   options: JemOptions,
   network: Network,
-  data: Pick<Dataset, 'shape' | 'classes' | 'range'>,
+  data: Pick<DataDescription, 'shape' | 'classes' | 'range'>,
   start: StartOptions,
 ): ResolvedJem {
   const { batch = DEFAULT_BATCH, classConditional = false, chainNorm = 'batch', statisticsMomentum = 0.1 } = options
@@ -255,27 +286,14 @@ export function resolveJem(
   }
 }
 
-function checkData(network: Network, settings: ResolvedJem, data: Dataset): void {
-  const fits = network.shape.length === data.shape.length && network.shape.every((d, i) => d === data.shape[i])
-  if (!fits) {
-    throw new LangevinError(
-      'E_DATA',
-      `data '${data.name}' has examples of [${data.shape.join(',')}], the network takes [${network.shape.join(',')}]`,
-    )
-  }
+function checkData(network: Network, settings: ResolvedJem, data: DataDescription): void {
+  checkExamples(network, data)
   const { weights, classConditional } = settings
-  if (weights.pyx > 0 || weights.pxy > 0 || classConditional) {
-    network.needClasses('a JEM trainer with pyx, pxy or classConditional')
-    if (data.labels === undefined)
-      throw new LangevinError(
-        'E_DATA',
-        `data '${data.name}' has no labels; set weights.pyx and weights.pxy to 0, or give labels`,
-      )
-    if (data.classes > network.classes) {
-      throw new LangevinError(
-        'E_DATA',
-        `data '${data.name}' has ${data.classes} classes, the network gives ${network.classes} logits`,
-      )
-    }
-  }
+  if (weights.pyx > 0 || weights.pxy > 0 || classConditional)
+    checkLabelled(
+      network,
+      data,
+      'a JEM trainer with pyx, pxy or classConditional',
+      'set weights.pyx and weights.pxy to 0',
+    )
 }

@@ -1,6 +1,7 @@
 /** Options that all trainers share, with their defaults, and the checks on them. */
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
+import type { SamOptions } from './sharpness.ts'
 
 /** What to do when a run diverges. */
 export interface RecoveryOptions {
@@ -30,6 +31,8 @@ export interface CommonOptions {
   readonly gradientClip?: number | null
   /** Decay of a moving average of the parameters, which then is what `model` holds after training; null (default) for none. */
   readonly ema?: number | null
+  /** Sharpness-aware minimisation: a second gradient where the first one's ascent leads; null (default) for none. Doubles the cost of the gradient. */
+  readonly sam?: SamOptions | null
   /** Everything random follows from it; default 0. */
   readonly seed?: number
   readonly recovery?: RecoveryOptions

@@ -3,11 +3,13 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { Model } from '../nn/model.ts'
 import { buildNetwork } from '../nn/networks.ts'
+import type { VariableSpec } from '../nn/variables.ts'
 import type { Device } from '../runtime/device.ts'
 import { type RunDescription, readCheckpoint } from './checkpoint.ts'
-import { type JemOptions, resolveJem } from './jem.ts'
-import { recipes } from './jem-trainers.ts'
-import { drawSamples, type SampleOptions, type SampleSource } from './sampling.ts'
+import { stateName, trainedName } from './engine.ts'
+import { methods } from './methods.ts'
+import type { CommonOptions } from './options.ts'
+import { drawSamples, keptTensors, type SampleOptions, type SampleSource } from './sampling.ts'
 
 /** A run as read from its folder or checkpoint. */
 export class Run {
@@ -23,43 +25,72 @@ export class Run {
     this.source = source
   }
 
+  /** Variables of one of the method's modules (`flow`, `generator`, `noise`), as trained. @throws RangeError for a module it has not. */
+  moduleValues(module: string): Map<string, HostTensor> {
+    const { method, tensors } = this.source
+    const found = method.modules?.find((m) => m.name === module)
+    if (found === undefined)
+      throw new RangeError(
+        `run: method '${this.description.method}' has no module '${module}'; it has ${(method.modules ?? []).map((m) => m.name).join(', ') || 'none'}`,
+      )
+    return new Map(found.variables.map((v) => [v.name, tensors.get(stateName(module, v.name)) as HostTensor]))
+  }
+
   /** Draws samples with the training's own chain. */
   sample(options: SampleOptions = {}): Promise<HostTensor> {
     return drawSamples(this.source, options)
   }
 }
 
+export interface OpenOptions {
+  /** A network written in code, built as it was for training. */
+  readonly model?: Model
+  readonly device?: Device
+  /** Trainer options that a file cannot hold (a noise distribution of one's own), as they were for training. */
+  readonly options?: Readonly<Record<string, unknown>>
+}
+
 /**
  * Opens a run folder or a checkpoint file. A network written in code must be given as `model`, built as it was for training.
  * @throws LangevinError E_CHECKPOINT, E_IO, E_CONFIG.
  */
-export async function openRun(
-  path: string,
-  options: { readonly model?: Model; readonly device?: Device } = {},
-): Promise<Run> {
+export async function openRun(path: string, options: OpenOptions = {}): Promise<Run> {
   const checkpoint = await readCheckpoint(path)
   const { run, tensors } = checkpoint
-  const recipe = recipes[run.method]
-  if (recipe === undefined) {
+  const definition = methods.get(run.method)
+  if (definition === undefined) {
     throw new LangevinError(
       'E_CHECKPOINT',
-      `${checkpoint.path}: method '${run.method}' is not known to this version.${suggestion(run.method, Object.keys(recipes))}`,
+      `${checkpoint.path}: method '${run.method}' is not known to this version.${suggestion(run.method, [...methods.keys()])}`,
     )
   }
   const model =
     options.model ??
     new Model(buildNetwork(run.network), options.device === undefined ? {} : { device: options.device })
-  const trained = run.options as JemOptions
+  const trained: CommonOptions = { ...definition.defaults, ...run.options, ...options.options }
+  const value = (name: string, role: VariableSpec['role']) => tensors.get(trainedName(name, role, trained))
+  const { network } = model
   const values = new Map<string, HostTensor>()
-  for (const v of model.network.variables) {
-    const value = tensors.get(trained.ema != null && v.role === 'parameter' ? `ema/${v.name}` : v.name)
-    if (value !== undefined) values.set(v.name, value)
+  for (const v of network.variables) {
+    const found = value(v.name, v.role)
+    if (found !== undefined) values.set(v.name, found)
   }
   // Names with a slash are the run's own; any other belongs to the network.
-  for (const [name, value] of tensors) if (!name.includes('/') && !values.has(name)) values.set(name, value)
+  for (const [name, v] of tensors) if (!name.includes('/') && !values.has(name)) values.set(name, v)
   await model.setValues(values, checkpoint.path)
-  const start = trained.buffer?.start ?? recipe.start
-  const settings = resolveJem(trained, model.network, run.data, start)
-  const kept = new Map([...tensors].filter(([name]) => name.startsWith('start/') || name === 'chain/buffer'))
-  return new Run(checkpoint.path, run, { model, settings, data: run.data, tensors: kept })
+  const method = definition.create({ network, options: trained, data: run.data })
+  const kept = new Map([...tensors].filter(([name]) => keptTensors(name, network)))
+  for (const m of method.modules ?? []) {
+    for (const v of m.variables) {
+      const name = stateName(m.name, v.name)
+      const found = value(name, v.role)
+      if (found === undefined)
+        throw new LangevinError(
+          'E_CHECKPOINT',
+          `${checkpoint.path} has no tensor '${name}': it is damaged, or of another version`,
+        )
+      kept.set(name, found)
+    }
+  }
+  return new Run(checkpoint.path, run, { model, method, data: run.data, tensors: kept })
 }

@@ -6,8 +6,9 @@ import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import { Model } from '../../lib/nn/model.ts'
 import { wideResNetNetwork } from '../../lib/nn/networks.ts'
 import { State } from '../../lib/runtime/state.ts'
+import { Engine } from '../../lib/trainers/engine.ts'
 import { JemMethod, resolveJem } from '../../lib/trainers/jem.ts'
-import { Engine } from '../../lib/trainers/trainer.ts'
+import { describeData } from '../../lib/trainers/trainer.ts'
 import { type Digest, digest, digestError, pattern, patternWeights } from '../golden/pattern.ts'
 
 interface Golden {
@@ -67,10 +68,11 @@ async function makeEngine() {
   } as const
   const settings = resolveJem(options, network, data, { kind: 'uniform' })
   const state = new State('cpu')
-  const engine = new Engine(state, model, new JemMethod(network, settings, data), options)
-  await engine.setup()
+  const engine = new Engine(state, model, new JemMethod(network, settings, describeData(data)), options)
+  const plan = { stepsPerEpoch: 2, totalSteps: 5 }
+  await engine.setup(data, plan)
   await state.get('chain/buffer').write(pattern([s.bufferRows, ...shape], 2500, 0.8))
-  return { engine, state, shape, compiled: await engine.compile({ stepsPerEpoch: 2, totalSteps: 5 }) }
+  return { engine, state, shape, compiled: await engine.compile(plan) }
 }
 
 function takeRows(t: HostTensor, rows: number[], shape: number[]): HostTensor {

@@ -1,0 +1,137 @@
+/**
+ * Checks plain data (options, configurations) against a zod schema, with errors that name the place, the value and the nearest right word.
+ * The schemas stand with what they describe.
+ */
+import { z } from 'zod'
+import { LangevinError, suggestion } from '../graph/errors.ts'
+
+/** What a fault of the whole value is called. */
+const ROOT = 'the configuration'
+
+/** Faults of `value`, a line each, with their place below `place`; none if it fits. */
+export function faultsOf(schema: z.ZodType, value: unknown, place = ''): string[] {
+  return describe(schema, value, place, () => true)
+}
+
+/**
+ * Refuses keys that options do not have, as a misspelled one would be silently left out. Values are checked where they are used, by name.
+ * @throws LangevinError E_CONFIG with every such key and the nearest right one.
+ */
+export function checkKeys(schema: z.ZodType, options: unknown, what: string): void {
+  const faults = describe(schema, options, 'options', (issue) => issue.code === 'unrecognized_keys')
+  if (faults.length === 0) return
+  throw new LangevinError('E_CONFIG', `${what}: ${faults.join('; ')}`, { faults })
+}
+
+function describe(schema: z.ZodType, value: unknown, place: string, wanted: (issue: Issue) => boolean): string[] {
+  const result = schema.safeParse(value)
+  if (result.success) return []
+  const issues = (result.error.issues as Issue[]).filter(wanted)
+  const faults = issues.flatMap((issue) => describeIssue(schema, issue, value))
+  return place === ''
+    ? faults
+    : faults.map((f) => (f.startsWith(ROOT) ? place + f.slice(ROOT.length) : `${place}.${f}`))
+}
+
+/** What this file reads of a zod issue. */
+interface Issue {
+  readonly code: string
+  readonly path: readonly PropertyKey[]
+  readonly message: string
+  readonly keys?: readonly string[]
+  readonly values?: readonly unknown[]
+  readonly errors?: readonly (readonly Issue[])[]
+  /** What the discriminator of a union may be. */
+  readonly options?: readonly unknown[]
+}
+
+function describeIssue(schema: z.core.$ZodType, issue: Issue, root: unknown): string[] {
+  const place = issue.path.length === 0 ? ROOT : issue.path.join('.')
+  if (issue.code === 'unrecognized_keys') {
+    return (issue.keys ?? []).map(
+      (key) => `${place}: unknown key '${key}'.${suggestion(key, keysAt(schema, issue.path, root))}`,
+    )
+  }
+  const got = valueAt(issue.path, root)
+  const allowed = issue.values ?? issue.options
+  if (allowed !== undefined && got === undefined) return [`${place}: is missing; give one of ${allowed.join(', ')}`]
+  if (allowed !== undefined && typeof got === 'string')
+    return [`${place}: '${got}' is not allowed.${suggestion(got, allowed.map(String))}`]
+  if (issue.code === 'invalid_union') {
+    const alternatives = issue.errors ?? []
+    const kinds = alternatives.map((list) => list.find((i) => i.path.join() === 'kind' && (i.values ?? i.options)))
+    if (kinds.length > 0 && kinds.every((k) => k !== undefined)) {
+      const options = kinds.flatMap((k) => k.values ?? k.options ?? [])
+      return describeIssue(schema, { code: 'invalid_value', message: '', options, path: [...issue.path, 'kind'] }, root)
+    }
+    const words = alternatives.find((list) => typeof got === 'string' && list[0]?.values && list[0].path.length === 0)
+    const nested = words ?? [...alternatives].sort((a, b) => a.length - b.length || deepest(b) - deepest(a))[0]
+    if (nested !== undefined)
+      return nested.flatMap((n) => describeIssue(schema, { ...n, path: [...issue.path, ...n.path] }, root))
+  }
+  if (got === undefined) return [`${place}: is missing; ${inWords(issue.message)}`]
+  return [`${place}: ${inWords(issue.message)}; got ${show(got)}`]
+}
+
+/** Zod's message without what is said beside it. */
+function inWords(message: string): string {
+  return message
+    .replace(/^Invalid input: /, '')
+    .replace(/, received .*$/, '')
+    .replace(/^Too (?:small|big): expected number to be /, 'expected a number ')
+    .replace(/^Too (?:small|big): /, '')
+    .replace('>=', '≥ ')
+    .replace('<=', '≤ ')
+}
+
+function deepest(issues: readonly Issue[]): number {
+  return Math.max(0, ...issues.map((i) => i.path.length))
+}
+
+function valueAt(path: readonly PropertyKey[], root: unknown): unknown {
+  return path.reduce<unknown>(
+    (v, key) => (typeof v === 'object' && v !== null ? (v as Record<PropertyKey, unknown>)[key] : undefined),
+    root,
+  )
+}
+
+/** Keys that the schema allows where an unknown one was found. */
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unknown): string[] {
+  let at: z.core.$ZodType | undefined = schema
+  for (let depth = 0; ; depth++) {
+    at = resolveSchema(at, valueAt(path.slice(0, depth), root))
+    if (depth === path.length) break
+    const key = path[depth] as string
+    at =
+      at instanceof z.ZodArray
+        ? at.element
+        : at instanceof z.ZodObject
+          ? (at.shape as Record<string, z.core.$ZodType>)[key]
+          : undefined
+  }
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : []
+}
+
+/** Unwraps optionals and picks the alternative of a union that the value's `kind` names. */
+function resolveSchema(schemaAt: z.core.$ZodType | undefined, value: unknown): z.core.$ZodType | undefined {
+  let at = schemaAt
+  if (at instanceof z.ZodOptional || at instanceof z.ZodNullable) at = resolveSchema(at.unwrap(), value)
+  if (at instanceof z.ZodUnion) {
+    const kind = typeof value === 'object' && value !== null ? (value as { kind?: unknown }).kind : undefined
+    const options = at.options.map((o) => resolveSchema(o as z.core.$ZodType, value))
+    return (
+      options.find(
+        (o) =>
+          o instanceof z.ZodObject &&
+          o.shape.kind !== undefined &&
+          z.safeParse(o.shape.kind as z.ZodType, kind).success,
+      ) ?? options[0]
+    )
+  }
+  return at
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing'
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text
+}

@@ -1,0 +1,89 @@
+/** Trainer options as plain data: the parts that all methods share, to build their schemas from. */
+import { z } from 'zod'
+import { samplerSchema, startSchema } from '../samplers/schema.ts'
+
+export const count = z.int().min(1)
+export const positive = z.number().positive()
+export const amount = z.number().min(0)
+
+const warmup = z.int().min(0).optional()
+
+/** OptimizerOptions. */
+export const optimizerSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('sgd'),
+    learningRate: amount.optional(),
+    momentum: amount.optional(),
+    weightDecay: amount.optional(),
+    nesterov: z.boolean().optional(),
+  }),
+  z.strictObject({
+    kind: z.enum(['adam', 'adamw']),
+    learningRate: amount.optional(),
+    betas: z.tuple([amount, amount]).optional(),
+    epsilon: positive.optional(),
+    weightDecay: amount.optional(),
+  }),
+])
+
+const schedule = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('constant'), warmup }),
+  z.strictObject({ kind: z.literal('step'), milestones: z.array(amount), gamma: positive.optional(), warmup }),
+  z.strictObject({ kind: z.literal('cosine'), floor: amount.optional(), warmup }),
+])
+
+/** CommonOptions. */
+export const commonFields = {
+  batch: count.optional(),
+  optimizer: optimizerSchema.optional(),
+  schedule: schedule.optional(),
+  gradientClip: z.union([positive, z.null()]).optional(),
+  ema: z.union([amount, z.null()]).optional(),
+  sam: z.union([z.strictObject({ rho: positive, adaptive: z.boolean().optional() }), z.null()]).optional(),
+  seed: z.int().optional(),
+  recovery: z
+    .strictObject({
+      tries: z.int().min(0).optional(),
+      rateFactor: positive.optional(),
+      lossLimit: positive.optional(),
+      energyLimit: positive.optional(),
+      crossEntropyLimit: positive.optional(),
+      snapshotEvery: count.optional(),
+    })
+    .optional(),
+}
+
+/** Augmentation. */
+export const augmentationSchema = z.strictObject({
+  pad: z.int().min(0).optional(),
+  flip: z.boolean().optional(),
+  noise: amount.optional(),
+})
+
+/** ReplayOptions. */
+export const replaySchema = z.strictObject({
+  size: count.optional(),
+  reinit: amount.optional(),
+  start: startSchema.optional(),
+})
+
+/** JemOptions. */
+export const jemSchema = z.strictObject({
+  ...commonFields,
+  sampler: samplerSchema.optional(),
+  buffer: replaySchema.optional(),
+  weights: z
+    .strictObject({
+      px: amount.optional(),
+      pyx: amount.optional(),
+      pxy: amount.optional(),
+      energyPenalty: amount.optional(),
+    })
+    .optional(),
+  classConditional: z.boolean().optional(),
+  chainNorm: z.enum(['batch', 'running']).optional(),
+  statisticsMomentum: positive.optional(),
+  augmentation: z
+    .strictObject({ data: augmentationSchema.optional(), labelled: augmentationSchema.optional() })
+    .optional(),
+})

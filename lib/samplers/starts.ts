@@ -14,7 +14,7 @@ export type SimpleStart =
   | { readonly kind: 'normal'; readonly mean?: number; readonly std?: number }
   /** Rows of the training set. */
   | { readonly kind: 'data' }
-  /** N(mean_c, cov_c + jitter·I) of a class c, clamped to [-1, 1]; `form` is how the covariance is kept; `rank` for lowRank (default 64). */
+  /** N(mean_c, cov_c + jitter·I) of a class c (of all data, where there are no labels), clamped to [-1, 1] where the data live there; `form` is how the covariance is kept; `rank` for lowRank (default 64). */
   | {
       readonly kind: 'classGaussians'
       readonly form?: 'full' | 'lowRank' | 'diagonal'
@@ -43,6 +43,8 @@ export interface StartContext {
   tensor(name: string): Tensor
   /** Random rows of the training set, normalised, float32 [count, ...shape]. */
   dataRows(stream: number): Tensor
+  /** Whether examples live in [-1, 1], so that class Gaussians are clamped there; default true. */
+  readonly bounded?: boolean
 }
 
 const kinds = ['uniform', 'normal', 'data', 'classGaussians', 'mixture']
@@ -92,8 +94,10 @@ function simple(start: SimpleStart, context: StartContext, stream: number): Tens
     }
     case 'data':
       return context.dataRows(stream)
-    case 'classGaussians':
-      return ops.clamp(ops.reshape(gaussians(start.form ?? 'full', context, stream), full), -1, 1)
+    case 'classGaussians': {
+      const drawn = ops.reshape(gaussians(start.form ?? 'full', context, stream), full)
+      return context.bounded === false ? drawn : ops.clamp(drawn, -1, 1)
+    }
     default: {
       const kind = String((start as { kind: unknown }).kind)
       throw new LangevinError('E_CONFIG', `start '${kind}' is not known.${suggestion(kind, kinds)}`)

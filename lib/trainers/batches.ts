@@ -5,6 +5,10 @@ import type { Network } from '../nn/network.ts'
 import * as ops from '../ops/index.ts'
 import type { DataDescription } from './checkpoint.ts'
 
+/** Names in the state. */
+export const DATA = 'data/features'
+export const LABELS = 'data/labels'
+
 /** What is done to a batch before the network sees it. */
 export interface Augmentation {
   /** Reflect-pad by this many pixels and crop back at random; default 0. */

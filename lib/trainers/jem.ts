@@ -19,15 +19,17 @@ import {
   augment,
   checkExamples,
   checkLabelled,
+  DATA,
+  LABELS,
   type Normalization,
   normalizationOf,
   orderedRows,
   takeRows,
 } from './batches.ts'
 import { samplerRound } from './chain-round.ts'
+import { chainSampling } from './chain-sampling.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { DEFAULT_BATCH } from './engine.ts'
-import { jemSampling } from './jem-sampling.ts'
 import {
   type ChainRound,
   type Method,
@@ -40,7 +42,7 @@ import {
 } from './method.ts'
 import type { CommonOptions } from './options.ts'
 import { integer, recoveryDefaults } from './options.ts'
-import { BUFFER, DATA, LABELS, Replay, type ReplayOptions } from './replay.ts'
+import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
 import type { SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
 
@@ -103,7 +105,11 @@ export class JemMethod implements Method, Phase {
   }
 
   sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    return jemSampling(state, this.network, this.settings, options)
+    const { weights, classConditional, chainNorm, ...settings } = this.settings
+    // Chains that were trained per class go on per class.
+    const perClass = classConditional || (weights.px === 0 && weights.pxy > 0)
+    const { starts } = settings.replay
+    return chainSampling(state, this.network, { ...settings, starts, norm: chainNorm, perClass }, options)
   }
 
   reinitialize(state: State, seed: number): Promise<void> {

@@ -3,16 +3,14 @@
  * Row r of the buffer belongs to class min(⌊r / ⌊rows/classes⌋⌋, classes - 1), so class-conditional chains keep to their own rows.
  */
 import type { Dataset } from '../data/dataset.ts'
-import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Shape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, type State } from '../runtime/state.ts'
-import { drawStart, partsOf, type StartOptions } from '../samplers/starts.ts'
-import { normalizationOf, takeRows } from './batches.ts'
-import { estimateStart } from './start-tensors.ts'
+import type { StartOptions } from '../samplers/starts.ts'
+import { ChainStarts, type StartData } from './chain-starts.ts'
 import { STREAM } from './streams.ts'
 
 export interface ReplayOptions {
@@ -26,22 +24,20 @@ export interface ReplayOptions {
 
 const FILL_ROWS = 500
 
-/** Names in the state. */
+/** Name in the state. */
 export const BUFFER = 'chain/buffer'
-export const DATA = 'data/features'
-export const LABELS = 'data/labels'
 
 /** Buffer of one run: its settings, resolved, and what is recorded of it. */
 export class Replay {
   readonly size: number
   readonly reinit: number
-  readonly start: StartOptions
+  /** Where chains begin. */
+  readonly starts: ChainStarts
   /** Classes that rows are divided into; 1 for unlabelled data. */
   readonly classes: number
   private readonly shape: Shape
-  private readonly range: Dataset['range']
 
-  constructor(options: ReplayOptions & { start: StartOptions }, data: Pick<Dataset, 'shape' | 'classes' | 'range'>) {
+  constructor(options: ReplayOptions & { start: StartOptions }, data: StartData) {
     const { size = 10_000, reinit = 0.05 } = options
     this.classes = Math.max(1, data.classes)
     if (!Number.isInteger(size) || size < this.classes) {
@@ -50,9 +46,8 @@ export class Replay {
     if (!(reinit >= 0 && reinit <= 1)) throw new RangeError(`buffer.reinit must be in [0, 1]; got ${reinit}`)
     this.size = size
     this.reinit = reinit
-    this.start = options.start
+    this.starts = new ChainStarts(options.start, data)
     this.shape = data.shape
-    this.range = data.range
   }
 
   /** Rows that belong to one class. */
@@ -63,29 +58,7 @@ export class Replay {
   /** Creates the buffer and what its starts need, estimated from the data. */
   async setup(state: State, data: Dataset): Promise<void> {
     state.create(BUFFER, [this.size, ...this.shape])
-    for (const [name, value] of await estimateStart(this.start, data)) await state.put(name, value)
-  }
-
-  /** Draws fresh starting points for `classes`; rows outside `mask` are anything finite. */
-  fresh(r: Recorder, key: Tensor, classes: Tensor, mask: Tensor, stream: number): Tensor {
-    const count = classes.shape[0] as number
-    const needsData = partsOf(this.start).some((s) => s.kind === 'data')
-    const dataRows = (at: number): Tensor => {
-      if (!needsData) throw new LangevinError('E_INTERNAL', 'internal: data rows asked for by a start without data')
-      const features = r.read(DATA)
-      const rows = ops.randomInt(key, [count], { stream: at, bound: features.shape[0] as number })
-      return takeRows(features, rows, normalizationOf(this.range))
-    }
-    return drawStart(this.start, {
-      count,
-      shape: this.shape,
-      key,
-      stream,
-      classes,
-      mask,
-      tensor: (name) => r.read(name),
-      dataRows,
-    })
+    await this.starts.setup(state, data)
   }
 
   /** Class of each buffer row number. */
@@ -111,7 +84,7 @@ export class Replay {
     const rowClasses = classes ?? this.classOf(rows)
     if (this.reinit === 0) return { x: kept, rows, classes: rowClasses }
     const anew = ops.lt(ops.uniform(key, [count], streams.reinit), this.reinit)
-    const fresh = this.fresh(r, key, rowClasses, anew, streams.start)
+    const fresh = this.starts.draw(r, key, rowClasses, anew, streams.start)
     const mask = ops.reshape(
       anew,
       kept.shape.map((d, i) => (i === 0 ? d : 1)),
@@ -140,7 +113,7 @@ export class Replay {
     const offset = r.read('fill/offset')
     const rows = ops.minimum(ops.add(ops.iota([chunk], 0), offset), this.size - 1)
     const all = ops.lt(rows, this.size)
-    const x = this.fresh(r, key, this.classOf(rows), all, STREAM.start)
+    const x = this.starts.draw(r, key, this.classOf(rows), all, STREAM.start)
     r.write(BUFFER, this.put(r.read(BUFFER), rows, x))
     r.write('fill/key', ops.nextKey(key))
     r.write('fill/offset', ops.add(offset, chunk))

@@ -1,0 +1,111 @@
+/**
+ * Sampling from a trained run by chains: with the very chain it was trained with (same sampler, starts, norm mode and batch of chains) where
+ * training has one, or with the sampler that the options name.
+ */
+import { LangevinError } from '../graph/errors.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { Network } from '../nn/network.ts'
+import { Variables } from '../nn/variables.ts'
+import * as ops from '../ops/index.ts'
+import { Recorder, type Stage, type State } from '../runtime/state.ts'
+import type { Sampler } from '../samplers/sampler.ts'
+import { networkTarget, type Target } from '../samplers/target.ts'
+import { recordRound, samplerRound } from './chain-round.ts'
+import type { ChainStarts } from './chain-starts.ts'
+import type { SamplingCode } from './method.ts'
+import { integer } from './options.ts'
+import { BUFFER, type Replay } from './replay.ts'
+import { SAMPLE_CHAIN_KEY, SAMPLE_KEY, SAMPLE_X, type SampleOptions } from './sampling.ts'
+import { STREAM } from './streams.ts'
+
+export interface ChainSampling {
+  /** Chains at a time. */
+  readonly batch: number
+  readonly sampler: Sampler
+  readonly starts: ChainStarts
+  /** The buffer, where training keeps one. */
+  readonly replay?: Replay
+  /** Batch-norm statistics in the chain. */
+  readonly norm: 'batch' | 'running'
+  /** Each chain is of p(x|y) for a class of its own, even if none is asked for. */
+  readonly perClass?: boolean
+  /** Steps from fresh starts; default ten rounds of the sampler. */
+  readonly steps?: number
+  /** Target, if it is not the network's own density. */
+  target?(variables: Variables, classes: Tensor | undefined): Target
+}
+
+/** Records chain starts from the buffer or anew, and the steps. */
+export async function chainSampling(
+  state: State,
+  network: Network,
+  sampling: ChainSampling,
+  options: SampleOptions,
+): Promise<SamplingCode> {
+  const { sampler, norm, perClass = false } = sampling
+  const wanted = options.class
+  const from = options.from ?? (wanted === undefined && state.has(BUFFER) ? 'buffer' : 'start')
+  checkSource(from, state, sampling)
+  const fresh = sampling.steps ?? sampler.steps * 10
+  const steps = options.steps ?? (from === 'buffer' ? sampler.steps : fresh)
+  integer('sample: steps', steps, 0)
+  const begin = new Recorder(state)
+  recordStart(begin, sampling, from, wanted)
+  const stages: Stage[] = [await begin.compile('start')]
+  const round = samplerRound({
+    name: 'sample',
+    sampler,
+    x: SAMPLE_X,
+    key: SAMPLE_CHAIN_KEY,
+    stream: STREAM.chain,
+    target: (r) => {
+      const classes = wanted !== undefined || perClass ? r.read('sample/classes') : undefined
+      const variables = new Variables((v) => r.read(v.name))
+      if (sampling.target !== undefined) return sampling.target(variables, classes)
+      const conditional = classes === undefined ? {} : { classes }
+      return networkTarget(network, { variables, norm }, { firstStage: sampler.firstStage, ...conditional })
+    },
+  })
+  return { code: await recordRound(state, stages, round, steps), stages }
+}
+
+function recordStart(r: Recorder, sampling: ChainSampling, from: string, wanted: number | undefined): void {
+  const { batch, replay, starts } = sampling
+  const key = r.read(SAMPLE_KEY)
+  const count = replay === undefined ? batch : Math.min(batch, from === 'buffer' ? replay.size : batch)
+  let classes =
+    wanted === undefined
+      ? ops.randomInt(key, [count], { stream: STREAM.bufferClasses, bound: starts.classes })
+      : ops.add(ops.mul(ops.iota([count], 0), 0), wanted)
+  if (from === 'buffer' && replay !== undefined) {
+    const rows =
+      wanted === undefined
+        ? ops.shuffleIndex(key, { n: replay.size, count, stream: STREAM.bufferRows })
+        : ops.add(
+            ops.randomInt(key, [count], { stream: STREAM.bufferRows, bound: replay.perClass }),
+            wanted * replay.perClass,
+          )
+    r.write(SAMPLE_X, ops.gather(r.read(BUFFER), rows, { axis: 0 }))
+    classes = replay.classOf(rows)
+  } else {
+    r.write(SAMPLE_X, starts.draw(r, key, classes, ops.ge(classes, 0), STREAM.start))
+  }
+  r.write('sample/classes', classes)
+  r.write(SAMPLE_KEY, ops.nextKey(key))
+}
+
+function checkSource(from: string, state: State, { starts, replay }: ChainSampling): void {
+  if (from === 'model')
+    throw new LangevinError(
+      'E_CONFIG',
+      "sample: this method trains no flow or generator; use from: 'buffer' or 'start'",
+    )
+  if (from === 'buffer' && (replay === undefined || !state.has(BUFFER)))
+    throw new LangevinError('E_CONFIG', "sample: this run holds no replay buffer; use from: 'start'")
+  if (from === 'start' && starts.needsData) {
+    throw new LangevinError(
+      'E_CONFIG',
+      "sample: this run's chains start at training data, which a checkpoint does not hold; use from: 'buffer'",
+    )
+  }
+}

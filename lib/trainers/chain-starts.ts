@@ -1,0 +1,83 @@
+/** Where a run's chains begin: what starts need of the data set (`start/mean`, `start/factor`, `start/scale`), and their draw. */
+import { classGaussians } from '../data/class-gaussians.ts'
+import type { Dataset } from '../data/dataset.ts'
+import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import * as ops from '../ops/index.ts'
+import type { Recorder, State } from '../runtime/state.ts'
+import { drawStart, partsOf, type SimpleStart, type StartOptions } from '../samplers/starts.ts'
+import { DATA, normalizationOf, takeRows } from './batches.ts'
+import type { DataDescription } from './checkpoint.ts'
+
+type GaussianStart = Extract<SimpleStart, { kind: 'classGaussians' }>
+
+/** Means and factors of class Gaussians if `start` draws from them; nothing otherwise. */
+export async function estimateStart(start: StartOptions, data: Dataset): Promise<Map<string, HostTensor>> {
+  const gaussians = partsOf(start).filter((p): p is GaussianStart => p.kind === 'classGaussians')
+  const [first, ...others] = gaussians
+  if (first === undefined) return new Map()
+  if (others.some((o) => JSON.stringify(o) !== JSON.stringify(first))) {
+    throw new LangevinError('E_CONFIG', 'start: a mixture may hold class Gaussians once, in one form')
+  }
+  const { form = 'full', rank = 64, jitter = 1e-4 } = first
+  const estimate = await classGaussians(data, { form: form === 'lowRank' ? { lowRank: rank } : form, jitter })
+  const out = new Map<string, HostTensor>([['start/mean', estimate.mean]])
+  if ('factor' in estimate && estimate.factor !== undefined) out.set('start/factor', estimate.factor)
+  if ('scale' in estimate && estimate.scale !== undefined) out.set('start/scale', estimate.scale)
+  return out
+}
+
+/** What starts must know of the data. */
+export type StartData = Pick<DataDescription, 'shape' | 'classes' | 'range'>
+
+/** The starts of one run. */
+export class ChainStarts {
+  readonly options: StartOptions
+  private readonly data: StartData
+
+  constructor(options: StartOptions, data: StartData) {
+    this.options = options
+    this.data = data
+  }
+
+  /** Classes that starts may be drawn of: 1 for unlabelled data. */
+  get classes(): number {
+    return Math.max(1, this.data.classes)
+  }
+
+  /** True where chains begin at training data, which a checkpoint does not hold. */
+  get needsData(): boolean {
+    return partsOf(this.options).some((p) => p.kind === 'data')
+  }
+
+  /** Puts what the starts need into the state, estimated from the data. */
+  async setup(state: State, data: Dataset): Promise<void> {
+    for (const [name, value] of await estimateStart(this.options, data)) await state.put(name, value)
+  }
+
+  /** Draws starting points for `classes` (int32 [count]); rows outside `mask` are anything finite. Uses streams `stream` to `stream + 15`. */
+  draw(r: Recorder, key: Tensor, classes: Tensor, mask: Tensor, stream: number): Tensor {
+    const count = classes.shape[0] as number
+    const { shape, range } = this.data
+    const dataRows = (at: number): Tensor => {
+      if (!this.needsData)
+        throw new LangevinError('E_INTERNAL', 'internal: data rows asked for by a start without data')
+      const features = r.read(DATA)
+      const rows = ops.randomInt(key, [count], { stream: at, bound: features.shape[0] as number })
+      return takeRows(features, rows, normalizationOf(range))
+    }
+    const tensor = (name: string) => r.read(name)
+    return drawStart(this.options, {
+      count,
+      shape,
+      key,
+      stream,
+      classes,
+      mask,
+      tensor,
+      dataRows,
+      bounded: range !== null,
+    })
+  }
+}

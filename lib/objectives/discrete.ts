@@ -49,7 +49,7 @@ export function pseudoLikelihoodWith(
 
 /**
  * Ratio matching: mean Σ_i Σ_c g²( p(x)/p(x with x_i = c) ), c over the other values, g(u) = 1/(1+u) (Hyvärinen 2007 for binary x; Lyu 2009
- * for more values). Bounded for each example, so outliers weigh little. Metrics: `ratio` = mean g², `accuracy` as
+ * for more values). Bounded for each example, so outliers weigh little. Metrics: `ratio` = mean Σ_c g² a site, `accuracy` as
  * {@link pseudoLikelihood}, `energyData`. Cost and x as there.
  */
 export function ratioMatching(energy: EnergyFunction, x: Tensor, options: DiscreteOptions = {}): Terms {
@@ -66,9 +66,9 @@ export function ratioMatchingWith(
 ): Terms {
   const { rise, scale, energyData } = neighbours('ratioMatching', energy, x, sites, options.kind)
   // g(p(x)/p(x')) = 1/(1 + exp(E(x') - E(x)))
-  const ratio = ops.mean(ops.square(ops.sigmoid(ops.neg(rise))))
+  const ratio = ops.mean(ops.sum(ops.square(ops.sigmoid(ops.neg(rise))), 0))
   const accuracy = ops.mean(ops.cast(ops.gt(ops.min(rise, 0), 0), 'float32'))
-  return { loss: ops.mul(ratio, scale * (rise.shape[0] as number)), metrics: { ratio, accuracy, energyData } }
+  return { loss: ops.mul(ratio, scale), metrics: { ratio, accuracy, energyData } }
 }
 
 interface Layout {

@@ -235,7 +235,7 @@ export function multiscaleDenoising(
   for (const s of sigmas) positive('multiscaleDenoising', 'each of sigmas', s)
   const n = batchOf('multiscaleDenoising', x)
   const level = ops.randomInt(noise.key, [n], { bound: sigmas.length, stream: noise.stream + 1 })
-  const sigma = ops.gather(ops.constant(sigmas), level)
+  const sigma = ops.gather(ops.constant(sigmas, [sigmas.length]), level)
   return multiscaleWith(energy, x, ops.normal(noise.key, x.shape, noise.stream), sigma, options)
 }
 

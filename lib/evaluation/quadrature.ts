@@ -109,9 +109,10 @@ export async function quadratureKl(target: LogDensity, model: Model, box: BoxOpt
   for (let i = 0; i < grid.total; i++) {
     const [logP, logQ] = [p[i]! - logZTarget, q[i]! - logZModel]
     const weight = Math.exp(logWeightAt(grid, i))
+    const [massP, massQ] = [weight * Math.exp(logP), weight * Math.exp(logQ)]
     // Where a density is 0 its term is 0, whatever the other is.
-    if (logP > Number.NEGATIVE_INFINITY) forward += weight * Math.exp(logP) * (logP - logQ)
-    if (logQ > Number.NEGATIVE_INFINITY) reverse += weight * Math.exp(logQ) * (logQ - logP)
+    if (massP > 0) forward += massP * (logP - logQ)
+    if (massQ > 0) reverse += massQ * (logQ - logP)
   }
   const reachesEdge = edgeOf(p, grid).reachesEdge || edgeOf(q, grid).reachesEdge
   return { forward, reverse, logZTarget, logZModel, reachesEdge }

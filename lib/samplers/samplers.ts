@@ -1,13 +1,35 @@
 /** The registry: options of every kind of sampler, and the sampler that options describe. The samplers themselves stand one a file. */
 import { LangevinError, suggestion } from '../graph/errors.ts'
+import { type HmcOptions, makeHmc } from './hmc.ts'
+import { makePreconditionedLangevin, makeUla, type PreconditionedLangevinOptions, type UlaOptions } from './langevin.ts'
+import { type MalaOptions, makeMala } from './mala.ts'
+import { makeNuts, type NutsOptions } from './nuts.ts'
 import { makePyld, type PyldOptions } from './pyld.ts'
+import { makeRwm, type RwmOptions } from './rwm.ts'
 import type { Sampler } from './sampler.ts'
 import { makeSgld, type ProximalSgldOptions, type SgldOptions } from './sgld.ts'
+import { makeUnderdamped, type UnderdampedOptions } from './underdamped.ts'
 
+export type { HmcOptions } from './hmc.ts'
+export type { PreconditionedLangevinOptions, UlaOptions } from './langevin.ts'
+export type { MalaOptions } from './mala.ts'
+export type { NutsOptions } from './nuts.ts'
 export type { PyldOptions } from './pyld.ts'
+export type { RwmOptions } from './rwm.ts'
 export type { ProximalSgldOptions, SgldOptions } from './sgld.ts'
+export type { UnderdampedOptions } from './underdamped.ts'
 
-export type SamplerOptions = SgldOptions | ProximalSgldOptions | PyldOptions
+export type SamplerOptions =
+  | SgldOptions
+  | ProximalSgldOptions
+  | PyldOptions
+  | UlaOptions
+  | PreconditionedLangevinOptions
+  | UnderdampedOptions
+  | RwmOptions
+  | MalaOptions
+  | HmcOptions
+  | NutsOptions
 
 type Makers = {
   readonly [K in SamplerOptions['kind']]: (options: Extract<SamplerOptions, { kind: K }>) => Sampler<SamplerOptions>
@@ -17,6 +39,13 @@ const makers: Makers = {
   sgld: makeSgld,
   proximalSgld: makeSgld,
   pyld: makePyld,
+  ula: makeUla,
+  preconditionedLangevin: makePreconditionedLangevin,
+  underdamped: makeUnderdamped,
+  rwm: makeRwm,
+  mala: makeMala,
+  hmc: makeHmc,
+  nuts: makeNuts,
 }
 
 /** The kinds that {@link makeSampler} knows. */

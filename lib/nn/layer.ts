@@ -1,8 +1,9 @@
 /** What a layer is, and the plain ones: linear, convolution, activations, pooling, flatten. Norms stand in norms.ts. */
 import { shapeError, suggestion } from '../graph/errors.ts'
-import { showShape } from '../graph/shape.ts'
+import { type Shape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { type SpectralNormOption, spectralNormConfig, spectralWeight } from './spectral-norm.ts'
 import type { Initializer, Scope } from './variables.ts'
 
 /** One stage of a network. `affine` says that x ↦ apply(x) is affine in x, which lets PYLD fuse its inner loop. */
@@ -22,8 +23,23 @@ export function layer(kind: string, apply: (x: Tensor, scope: Scope) => Tensor, 
   return { kind, affine, apply }
 }
 
+/** The layer's variable `weight`, or under spectral norm what stands in its place. */
+function weightOf(scope: Scope, shape: Shape, init: Initializer, kind: string, norm?: SpectralNormOption): Tensor {
+  if (norm === undefined) return scope.parameter('weight', shape, init)
+  return spectralWeight(scope, shape, init, spectralNormConfig(kind, norm))
+}
+
+export interface LinearOptions {
+  /** Default true. */
+  readonly bias?: boolean
+  /** Of the weight; default {@link fanInUniform}. */
+  readonly init?: Initializer
+  /** Divides the weight by its largest singular value; see spectral-norm.ts. */
+  readonly spectralNorm?: SpectralNormOption | undefined
+}
+
 /** y = x Wᵀ + b on [n, in]; weight [out, in], bias [out]. */
-export function linear(outFeatures: number, options: { bias?: boolean; init?: Initializer } = {}): Layer {
+export function linear(outFeatures: number, options: LinearOptions = {}): Layer {
   return layer(
     'linear',
     (x, scope) => {
@@ -35,7 +51,8 @@ export function linear(outFeatures: number, options: { bias?: boolean; init?: In
         )
       }
       const init = options.init ?? fanInUniform(inFeatures)
-      const y = ops.matmul(x, scope.parameter('weight', [outFeatures, inFeatures], init), { transposeB: true })
+      const weight = weightOf(scope, [outFeatures, inFeatures], init, 'linear', options.spectralNorm)
+      const y = ops.matmul(x, weight, { transposeB: true })
       if (options.bias === false) return y
       return ops.add(y, scope.parameter('bias', [outFeatures], fanInUniform(inFeatures)))
     },
@@ -50,6 +67,8 @@ export interface ConvOptions {
   readonly groups?: number
   readonly bias?: boolean
   readonly init?: Initializer
+  /** Divides the weight, as [out, rest], by its largest singular value; see spectral-norm.ts. */
+  readonly spectralNorm?: SpectralNormOption | undefined
 }
 
 /** 2-D convolution on [n, c, h, w]; weight [out, c/groups, k, k], bias [out]. Padding defaults to 0. */
@@ -63,11 +82,8 @@ export function conv(outChannels: number, kernel: number, options: ConvOptions =
         throw shapeError(scope.join('conv'), `takes [batch, channels, height, width]; got ${showShape(x.shape)}`)
       }
       const fanIn = (channels / groups) * kernel * kernel
-      const weight = scope.parameter(
-        'weight',
-        [outChannels, channels / groups, kernel, kernel],
-        options.init ?? fanInUniform(fanIn),
-      )
+      const shape = [outChannels, channels / groups, kernel, kernel]
+      const weight = weightOf(scope, shape, options.init ?? fanInUniform(fanIn), 'conv', options.spectralNorm)
       const y = ops.conv2d(x, weight, { stride, padding, dilation, groups })
       if (options.bias === false) return y
       return ops.add(

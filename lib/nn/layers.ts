@@ -9,6 +9,7 @@ export {
   flatten,
   globalMean,
   type Layer,
+  type LinearOptions,
   layer,
   linear,
   maxPool,

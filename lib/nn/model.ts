@@ -10,11 +10,13 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
 import { type Device, DeviceTensor } from '../runtime/device.ts'
-import { HostRandom } from '../runtime/host-random.ts'
 import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
 import { checkLevel } from './conditioning.ts'
+import { initialize } from './initialize.ts'
 import type { Network } from './network.ts'
-import { type Initializer, type VariableSpec, Variables } from './variables.ts'
+import { type VariableSpec, Variables } from './variables.ts'
+
+export { initialize } from './initialize.ts'
 
 /** What a model can compute for a batch x [n, ...shape]: logits [n, classes], energy [n], score ∇x log p(x) [n, ...shape]. */
 export type ModelOutput = 'logits' | 'energy' | 'score'
@@ -291,28 +293,4 @@ function checkValues(
       `${source} has tensors this network does not: ${extra.slice(0, 5).join(', ')}${extra.length > 5 ? ', ...' : ''}`,
     )
   }
-}
-
-export function initialize(v: VariableSpec, seed: number): HostTensor {
-  const data = new Float32Array(sizeOf(v.shape))
-  fill(data, v.init, seed, v.name)
-  return hostTensor(data, v.shape)
-}
-
-function fill(data: Float32Array, init: Initializer, seed: number, name: string): void {
-  if (init.kind === 'constant') {
-    data.fill(init.value)
-    return
-  }
-  const random = new HostRandom((BigInt(seed) << 32n) ^ BigInt(hash(name)))
-  for (let i = 0; i < data.length; i++) {
-    data[i] = init.kind === 'uniform' ? (2 * random.uniform() - 1) * init.bound : random.normal() * init.std
-  }
-}
-
-/** FNV-1a, 32 bits. */
-function hash(text: string): number {
-  let h = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193)
-  return h >>> 0
 }

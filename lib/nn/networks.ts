@@ -10,9 +10,18 @@ import { buildFlow } from './flows.ts'
 import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
 import { Network, type NetworkConfig, type NetworkOptions, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
+import { type SpectralNormOption, spectralNormConfig } from './spectral-norm.ts'
 import type { Scope } from './variables.ts'
 
-export interface MlpOptions {
+/** What every shipped architecture takes. */
+export interface SharedOptions {
+  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
+  readonly sigma?: SigmaOptions
+  /** Divides every weight by its largest singular value, the head's too, but not those of `sigma`; see spectral-norm.ts. */
+  readonly spectralNorm?: SpectralNormOption
+}
+
+export interface MlpOptions extends SharedOptions {
   /** Features of one example; or give `shape`. */
   readonly inputs?: number
   /** Shape of one example, such as [channels, height, width], whose numbers are the features. */
@@ -23,8 +32,6 @@ export interface MlpOptions {
   readonly classes?: number
   /** Default 'silu'. */
   readonly activation?: ActivationName
-  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
-  readonly sigma?: SigmaOptions
 }
 
 /**
@@ -34,7 +41,7 @@ export interface MlpOptions {
 export function mlpNetwork(options: MlpOptions): Network {
   const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu' } = options
   const shape = mlpShape(inputs, options.shape)
-  const sigma = options.sigma === undefined ? undefined : sigmaConfig('mlp', options.sigma)
+  const { sigma, spectralNorm, chosen } = common('mlp', options)
   const by = conditioning(sigma)
   const stages: Stage[] = []
   const widths = [...hidden, classes > 0 ? classes : 1]
@@ -42,13 +49,20 @@ export function mlpNetwork(options: MlpOptions): Network {
     positive('mlp', 'hidden', width)
     if (i > 0) stages.push({ name: String(stages.length), layer: activation(act) })
     const last = i === widths.length - 1
-    const inner = i === 0 && shape.length !== 1 ? flatLinear(width) : linear(width)
+    const inner = i === 0 && shape.length !== 1 ? flatLinear(width, spectralNorm) : linear(width, { spectralNorm })
     const modulated = last ? by.output(inner) : by.film(inner)
     stages.push({ name: String(stages.length), layer: i === 0 ? by.input(modulated) : modulated })
   }
   const takes = options.shape === undefined ? { inputs } : { shape }
-  const config = { kind: 'mlp', ...takes, hidden, classes, activation: act, ...(sigma && { sigma }) }
+  const config = { kind: 'mlp', ...takes, hidden, classes, activation: act, ...chosen }
   return new Network(config, shape, stages, { sigma })
+}
+
+/** The shared options with their defaults; `chosen` is what a config keeps of them. */
+function common(where: string, options: SharedOptions) {
+  const sigma = options.sigma === undefined ? undefined : sigmaConfig(where, options.sigma)
+  const spectralNorm = options.spectralNorm === undefined ? undefined : spectralNormConfig(where, options.spectralNorm)
+  return { sigma, spectralNorm, chosen: { ...(sigma && { sigma }), ...(spectralNorm && { spectralNorm }) } }
 }
 
 /** One of `inputs` and `shape`, as a shape. */
@@ -63,13 +77,13 @@ function mlpShape(inputs: number | undefined, shape: Shape | undefined): Shape {
 }
 
 /** A linear layer on the numbers of an example of any shape: the flattening belongs to the same stage, so that weights keep their names. */
-function flatLinear(width: number): Layer {
-  const inner = linear(width)
+function flatLinear(width: number, spectralNorm: SpectralNormOption | undefined): Layer {
+  const inner = linear(width, { spectralNorm })
   const flat = flatten()
   return layer('linear', (x, scope) => inner.apply(flat.apply(x, scope), scope), true)
 }
 
-export interface ConvEnergyOptions {
+export interface ConvEnergyOptions extends SharedOptions {
   /** Shape of one image: [channels, height, width]. */
   readonly shape: readonly [number, number, number]
   /** Output channels of each stride-2 3x3 convolution; default [32, 64, 64, 128]. */
@@ -77,8 +91,6 @@ export interface ConvEnergyOptions {
   readonly classes?: number
   readonly activation?: ActivationName
   readonly norm?: NormName
-  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
-  readonly sigma?: SigmaOptions
 }
 
 /**
@@ -94,21 +106,21 @@ export function convEnergyNetwork(options: ConvEnergyOptions): Network {
     norm: normName = 'none',
   } = options
   for (const d of shape) positive('convEnergy', 'shape', d)
-  const sigma = options.sigma === undefined ? undefined : sigmaConfig('convEnergy', options.sigma)
+  const { sigma, spectralNorm, chosen } = common('convEnergy', options)
   const by = conditioning(sigma)
   const stages: Stage[] = []
   const push = (l: Layer) =>
     stages.push({ name: `body.${stages.length}`, layer: stages.length === 0 ? by.input(l) : l })
   for (const c of channels) {
     positive('convEnergy', 'channels', c)
-    const inner = conv(c, 3, { stride: 2, padding: 1 })
+    const inner = conv(c, 3, { stride: 2, padding: 1, spectralNorm })
     push(normName === 'none' ? by.film(inner) : inner)
     if (normName !== 'none') push(by.film(norm(normName)))
     push(activation(act))
   }
   const flat = flatten()
   stages.push({ name: '', layer: stages.length === 0 ? by.input(flat) : flat })
-  stages.push({ name: 'head', layer: by.output(linear(classes > 0 ? classes : 1)) })
+  stages.push({ name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, { spectralNorm })) })
   const config = {
     kind: 'convEnergy',
     shape,
@@ -116,12 +128,12 @@ export function convEnergyNetwork(options: ConvEnergyOptions): Network {
     classes,
     activation: act,
     norm: normName,
-    ...(sigma && { sigma }),
+    ...chosen,
   }
   return new Network(config, shape, stages, { sigma })
 }
 
-export interface WideResNetOptions {
+export interface WideResNetOptions extends SharedOptions {
   /** 6n + 4: n blocks in each of three groups. */
   readonly depth: number
   /** Channels are 16·width, 32·width, 64·width. */
@@ -136,8 +148,6 @@ export interface WideResNetOptions {
   readonly norm?: NormName
   /** Default 'leakyRelu' (slope 0.2). */
   readonly activation?: ActivationName
-  /** Makes the energy depend on a noise level an example; see conditioning.ts. */
-  readonly sigma?: SigmaOptions
 }
 
 /**
@@ -164,34 +174,43 @@ export function wideResNetNetwork(options: WideResNetOptions): Network {
   const [h, w] = typeof size === 'number' ? [size, size] : size
   positive('wideResNet', 'size', h)
   positive('wideResNet', 'size', w)
-  const sigma = options.sigma === undefined ? undefined : sigmaConfig('wideResNet', options.sigma)
+  const { sigma, spectralNorm, chosen } = common('wideResNet', options)
   const by = conditioning(sigma)
   const normed = by.film(norm(normName))
-  const stages: Stage[] = [{ name: 'stem', layer: by.input(conv(16, 3, { padding: 1 })) }]
+  const stages: Stage[] = [{ name: 'stem', layer: by.input(conv(16, 3, { padding: 1, spectralNorm })) }]
   const perGroup = (depth - 4) / 6
   for (let i = 0; i < 3 * perGroup; i++) {
     const group = Math.floor(i / perGroup)
     const stride = group > 0 && i % perGroup === 0 ? 2 : 1
-    stages.push({ name: `blocks.${i}`, layer: block(16 * width * 2 ** group, stride, normed, activation(act)) })
+    stages.push({
+      name: `blocks.${i}`,
+      layer: block(16 * width * 2 ** group, stride, normed, activation(act), spectralNorm),
+    })
   }
   stages.push(
     { name: 'bn', layer: normed },
     { name: '', layer: activation(act) },
     { name: '', layer: globalMean() },
-    { name: 'head', layer: by.output(linear(classes > 0 ? classes : 1)) },
+    { name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, { spectralNorm })) },
   )
   const plain = { depth, width, channels, size: [h, w], classes, norm: normName, activation: act }
-  const config = { kind: 'wideResNet', ...plain, ...(sigma && { sigma }) }
+  const config = { kind: 'wideResNet', ...plain, ...chosen }
   return new Network(config, [channels, h, w], stages, { sigma })
 }
 
-function block(out: number, stride: number, normed: Layer, act: Layer): Layer {
+function block(
+  out: number,
+  stride: number,
+  normed: Layer,
+  act: Layer,
+  spectralNorm: SpectralNormOption | undefined,
+): Layer {
   return layer('wide_block', (x, scope) => {
     const pre = (h: Tensor, name: string) => act.apply(normed.apply(h, scope.child(name)), scope)
-    const h = conv(out, 3, { padding: 1 }).apply(pre(x, 'bn1'), scope.child('conv1'))
-    const y = conv(out, 3, { padding: 1, stride }).apply(pre(h, 'bn2'), scope.child('conv2'))
+    const h = conv(out, 3, { padding: 1, spectralNorm }).apply(pre(x, 'bn1'), scope.child('conv1'))
+    const y = conv(out, 3, { padding: 1, stride, spectralNorm }).apply(pre(h, 'bn2'), scope.child('conv2'))
     const same = stride === 1 && x.shape[1] === out
-    return ops.add(y, same ? x : conv(out, 1, { stride }).apply(x, scope.child('short')))
+    return ops.add(y, same ? x : conv(out, 1, { stride, spectralNorm }).apply(x, scope.child('short')))
   })
 }
 

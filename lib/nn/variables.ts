@@ -7,11 +7,20 @@ import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { input } from '../ops/index.ts'
 
-/** How a variable starts. `uniform` is U(-bound, bound), `normal` is N(0, std²). */
+/**
+ * How a variable starts. `uniform` is U(-bound, bound), `normal` is N(0, std²), `singular` a singular vector of the largest singular value of
+ * another variable's initial value, after so many power iterations.
+ */
 export type Initializer =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'uniform'; readonly bound: number }
   | { readonly kind: 'normal'; readonly std: number }
+  | {
+      readonly kind: 'singular'
+      readonly side: 'left' | 'right'
+      readonly of: VariableSpec
+      readonly iterations: number
+    }
 
 /** A variable as its layer declares it; names are those of PyTorch's state_dict. */
 export interface VariableSpec {
@@ -20,6 +29,8 @@ export interface VariableSpec {
   readonly init: Initializer
   /** A parameter is trained; a statistic (running mean and variance) is estimated. */
   readonly role: 'parameter' | 'statistic'
+  /** Of a statistic: whether a step's value is folded into a moving average (default) or replaces the stored one; see foldStatistics. */
+  readonly update?: 'average' | 'replace'
 }
 
 /** The variables of one graph: each name is one graph input, shared by every pass through the network. */
@@ -110,13 +121,14 @@ export class Scope {
     return this.pass.variables.get({ name: this.join(name), shape, init, role: 'parameter' })
   }
 
-  /** Declares or finds an estimated variable. */
-  statistic(name: string, shape: Shape, value: number): Tensor {
+  /** Declares or finds an estimated variable; `init` may be the number that it is filled with. */
+  statistic(name: string, shape: Shape, init: number | Initializer, update: 'average' | 'replace' = 'average'): Tensor {
     return this.pass.variables.get({
       name: this.join(name),
       shape,
-      init: { kind: 'constant', value },
+      init: typeof init === 'number' ? { kind: 'constant', value: init } : init,
       role: 'statistic',
+      ...(update === 'replace' && { update }),
     })
   }
 }

@@ -20,3 +20,13 @@ export { type NpyOptions, type NpzOptions, npyDataset, npzDataset, readNpy, read
 export * from './ood.ts'
 export { type CifarOptions, cifar10, digits, mnist } from './standard.ts'
 export { standardize } from './standardize.ts'
+export {
+  type ToyDensity,
+  type ToyDrawOptions,
+  type ToyName,
+  type ToyOptions,
+  toy,
+  toyDefaults,
+  toyDensity,
+  toyNames,
+} from './toys.ts'

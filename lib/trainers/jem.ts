@@ -6,6 +6,7 @@ import type { Dataset } from '../data/dataset.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
+import { foldStatistics } from '../nn/statistics.ts'
 import { Variables } from '../nn/variables.ts'
 import { type JemBatches, type JemWeights, jemLoss } from '../objectives/jem.ts'
 import * as ops from '../ops/index.ts'
@@ -233,24 +234,6 @@ export class JemMethod implements Method, Phase {
       buffer = this.settings.replay.put(buffer, r.read(`chain/${name}Rows`), r.read(`chain/${name}`))
     r.write(BUFFER, buffer)
   }
-}
-
-/** running ← (1 - m)·running + m·(mean of the batches' statistics). */
-function foldStatistics(
-  variables: Variables,
-  maps: readonly Map<string, Tensor>[],
-  momentum: number,
-): Map<string, Tensor> {
-  const used = maps.filter((m) => m.size > 0)
-  const out = new Map<string, Tensor>()
-  const [first] = used
-  if (first === undefined) return out
-  for (const name of first.keys()) {
-    const total = used.map((m) => m.get(name) as Tensor).reduce((a, b) => ops.add(a, b))
-    const batch = ops.mul(total, momentum / used.length)
-    out.set(name, ops.add(ops.mul(variables.tensor(name), 1 - momentum), batch))
-  }
-  return out
 }
 
 /** Fills in the defaults that do not differ between the trainers, and checks values. */

@@ -60,6 +60,22 @@ export const augmentationSchema = z.strictObject({
   noise: amount.optional(),
 })
 
+/** EnergyOptions. */
+export const energyFields = {
+  ...commonFields,
+  augmentation: augmentationSchema.optional(),
+  norm: z.enum(['batch', 'running']).optional(),
+  statisticsMomentum: positive.optional(),
+  sampling: z
+    .strictObject({
+      sampler: samplerSchema.optional(),
+      start: startSchema.optional(),
+      steps: count.optional(),
+      chains: count.optional(),
+    })
+    .optional(),
+}
+
 /** ReplayOptions. */
 export const replaySchema = z.strictObject({
   size: count.optional(),

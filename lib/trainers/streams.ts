@@ -18,6 +18,10 @@ export const STREAM = {
   /** Each takes 16. */
   start: 40,
   classStart: 56,
+  /** Each takes 8: noise of an objective (projections, perturbations), of a second one, and draws of a noise distribution or a flow. */
+  objective: 80,
+  objective2: 88,
+  noise: 96,
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,

@@ -1,0 +1,181 @@
+/**
+ * What the methods share that train one energy on one stream of data: the data on the device, the batch of a step, the energy as a function
+ * with its norms' statistics, guards, and sampling by chains afterwards. The loss is each method's own.
+ */
+import type { Dataset } from '../data/dataset.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { Network } from '../nn/network.ts'
+import { foldStatistics } from '../nn/statistics.ts'
+import type { Pass, Variables } from '../nn/variables.ts'
+import type { Terms } from '../objectives/terms.ts'
+import type { Recorder, State } from '../runtime/state.ts'
+import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
+import type { StartOptions } from '../samplers/starts.ts'
+import {
+  type Augmentation,
+  augment,
+  checkExamples,
+  DATA,
+  type Normalization,
+  normalizationOf,
+  orderedRows,
+  takeRows,
+} from './batches.ts'
+import { chainSampling } from './chain-sampling.ts'
+import { ChainStarts } from './chain-starts.ts'
+import type { DataDescription } from './checkpoint.ts'
+import { DEFAULT_BATCH } from './engine.ts'
+import {
+  type ChainRound,
+  type Method,
+  type MethodContext,
+  type ModuleVariables,
+  type Objective,
+  type Phase,
+  type SamplingCode,
+  type Segment,
+  singlePhase,
+} from './method.ts'
+import { type CommonOptions, recoveryDefaults } from './options.ts'
+import type { SampleOptions } from './sampling.ts'
+import { STREAM } from './streams.ts'
+
+/** How `trainer.sample` runs chains after training by a method that needs none. */
+export interface SamplingOptions {
+  /** Default unadjusted Langevin, sgld with stepSize 0.01 and noise 'langevin'. */
+  readonly sampler?: SamplerOptions
+  /** Default uniform on [-1, 1] where the data live there, a Gaussian with the data's mean and covariance otherwise. */
+  readonly start?: StartOptions
+  /** Steps from the start to a sample; default 1000. */
+  readonly steps?: number
+  /** Chains at a time; default 256. */
+  readonly chains?: number
+}
+
+export interface EnergyOptions extends CommonOptions {
+  /** What is done to the data of each step; default nothing. */
+  readonly augmentation?: Augmentation
+  /**
+   * Batch norms' statistics in training: the batch's own (default, as in PyTorch's train mode; the batch's energies then depend on each other) or the
+   * running ones. Without such norms there is no difference.
+   */
+  readonly norm?: 'batch' | 'running'
+  /** Momentum of running statistics; default 0.1. */
+  readonly statisticsMomentum?: number
+  readonly sampling?: SamplingOptions
+}
+
+/** What a loss is built from. */
+export interface LossContext {
+  readonly r: Recorder
+  readonly variables: ModuleVariables
+  readonly key: Tensor
+  /** The batch [n, ...shape]. */
+  readonly x: Tensor
+  /** E over the data and what is made of them; its norms' statistics are kept. */
+  energy(x: Tensor): Tensor
+  /** E over noise or chains: statistics are not kept. */
+  foreignEnergy(x: Tensor): Tensor
+  /** E(x, σ), σ [n], of a noise-conditioned network. */
+  noisyEnergy(x: Tensor, sigma: Tensor): Tensor
+}
+
+/** A method of one phase with a batch of data. Its subclasses give the loss, and what else they need. */
+export abstract class EnergyMethod<Options extends EnergyOptions> implements Method, Phase {
+  readonly name: string = ''
+  protected readonly network: Network
+  protected readonly options: Options
+  protected readonly data: DataDescription
+  protected readonly batch: number
+  protected readonly normalization: Normalization
+  protected readonly starts: ChainStarts
+
+  constructor({ network, options, data }: MethodContext<Options>) {
+    checkExamples(network, data)
+    const { statisticsMomentum = 0.1, batch = DEFAULT_BATCH } = options
+    if (!(statisticsMomentum > 0 && statisticsMomentum <= 1))
+      throw new RangeError(`statisticsMomentum must be in (0, 1]; got ${statisticsMomentum}`)
+    this.network = network
+    this.options = options
+    this.data = data
+    this.batch = batch
+    this.normalization = normalizationOf(data.range)
+    this.starts = new ChainStarts(this.startOptions(), data)
+  }
+
+  protected startOptions(): StartOptions {
+    return this.options.sampling?.start ?? { kind: this.data.range === null ? 'classGaussians' : 'uniform' }
+  }
+
+  /** The loss of a batch. */
+  protected abstract terms(context: LossContext): Terms
+
+  segments(): readonly Segment[] {
+    return singlePhase(this)
+  }
+
+  async setup(state: State, data: Dataset): Promise<void> {
+    await state.put(DATA, data.features, false)
+    await this.starts.setup(state, data)
+  }
+
+  async reinitialize(_state: State, _seed: number): Promise<void> {}
+
+  draw(r: Recorder, key: Tensor): void {
+    const rows = orderedRows(key, this.data.count, this.batch, STREAM.dataOrder)
+    const x = takeRows(r.read(DATA), rows, this.normalization)
+    r.write('batch/data', augment(x, this.options.augmentation ?? {}, key, STREAM.augmentData))
+  }
+
+  chains(): readonly ChainRound[] {
+    return []
+  }
+
+  after(_: Recorder): void {}
+
+  objective(r: Recorder, variables: ModuleVariables, key: Tensor): Objective {
+    const own = variables()
+    const { norm = 'batch', statisticsMomentum = 0.1, recovery } = this.options
+    const kept: Map<string, Tensor>[] = []
+    const energy = (x: Tensor, sigma?: Tensor, keep = true): Tensor => {
+      const statistics = new Map<string, Tensor>()
+      if (keep) kept.push(statistics)
+      return this.network.energy(x, passOf(own, norm, keep ? statistics : undefined, sigma))
+    }
+    const { loss, metrics } = this.terms({
+      r,
+      variables,
+      key,
+      x: r.read('batch/data'),
+      energy: (x) => energy(x),
+      foreignEnergy: (x) => energy(x, undefined, false),
+      noisyEnergy: (x, sigma) => energy(x, sigma),
+    })
+    const limit = recoveryDefaults(recovery).energyLimit
+    const guards = ['energyData', 'energyNegatives'].filter((n) => n in metrics).map((name) => ({ name, limit }))
+    return { loss, metrics, guards, statistics: foldStatistics(own, kept, statisticsMomentum) }
+  }
+
+  sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    const { steps, chains = 256 } = this.options.sampling ?? {}
+    const sampler = makeSampler(this.samplerOptions())
+    // A schedule (annealed Langevin) has its own length and its own starts.
+    const length = steps ?? (sampler.schedule ? sampler.steps : 1000)
+    const starts = sampler.start === undefined ? this.starts : new ChainStarts(sampler.start, this.data)
+    const settings = { batch: chains, sampler, starts, norm: 'running' as const, steps: length }
+    return chainSampling(state, this.network, settings, options)
+  }
+
+  protected samplerOptions(): SamplerOptions {
+    return this.options.sampling?.sampler ?? { kind: 'sgld', stepSize: 0.01, noise: 'langevin' }
+  }
+}
+
+function passOf(
+  variables: Variables,
+  norm: Pass['norm'],
+  statistics: Map<string, Tensor> | undefined,
+  sigma: Tensor | undefined,
+): Pass {
+  return { variables, norm, ...(statistics ? { statistics } : {}), ...(sigma ? { sigma } : {}) }
+}

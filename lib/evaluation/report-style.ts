@@ -52,6 +52,9 @@ svg text.figure { font-weight: 600; fill: var(--text); font-size: 14px; }
 svg text.flagtext { fill: var(--page); font-size: 10px; font-weight: 700; }
 .bar { fill: var(--c); } .gap { fill: none; stroke: var(--c); stroke-width: 1.4; stroke-dasharray: 3 2; }
 .diagonal { stroke: var(--text); stroke-dasharray: 6 4; fill: none; }
+.cells { image-rendering: pixelated; }
+.dots { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .6; fill: none; }
+.dots.many { stroke-width: 1.8; opacity: .45; }
 .empty { fill: var(--card); stroke: var(--line); }
 .samples { display: block; width: 100%; max-width: var(--w); height: auto; image-rendering: pixelated;
   border: 1px solid var(--line); }

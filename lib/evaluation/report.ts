@@ -5,10 +5,12 @@
 import { showDuration, showNumber, showPercent } from './chart-scale.ts'
 import type { Evaluation } from './evaluate.ts'
 import type { EventRow, MetricsRow } from './metrics-row.ts'
+import type { PlaneInput } from './plane.ts'
 import { classificationSection, densitySection } from './report-evaluation.ts'
 import { el, Html, type HtmlValue, html, section, table } from './report-html.ts'
 import { reportStyle } from './report-style.ts'
 import { eventTable, standingRows, trainingCharts } from './report-training.ts'
+import { densityFigures } from './scatter.ts'
 
 /** What a report is made of. */
 export interface ReportInput {
@@ -22,13 +24,15 @@ export interface ReportInput {
   readonly evaluation?: Evaluation
   /** A grid of samples as a PNG file. */
   readonly samplesPng?: Uint8Array
+  /** The learned density of a model of the plane, with data and samples; see plane.ts. */
+  readonly density?: PlaneInput
   /** Versions, processor, threads, seed: whatever helps to repeat the run. */
   readonly environment?: Readonly<Record<string, unknown>>
 }
 
 /**
  * The report as the text of an HTML file. Long curves are thinned, so 100 000 rows stay well under 2 MB.
- * Throws TypeError if `samplesPng` is not a PNG file.
+ * Throws TypeError if `samplesPng` is not a PNG file; LangevinError or RangeError for a `density` that cannot be drawn (planeOf).
  */
 export function renderReport(input: ReportInput): string {
   const { evaluation, events = [] } = input
@@ -36,6 +40,7 @@ export function renderReport(input: ReportInput): string {
   const sections: { readonly id: string; readonly name: string; readonly body: Html | undefined }[] = [
     { id: 'training', name: 'Training', body: trainingSection(rows, dropped, events) },
     { id: 'samples', name: 'Samples', body: samplesSection(input.samplesPng) },
+    { id: 'plane', name: 'Learned density', body: planeSection(input.density) },
     { id: 'classes', name: 'Calibration', body: evaluation && classificationSection(evaluation) },
     { id: 'density', name: 'Energies and OOD', body: evaluation && densitySection(evaluation) },
     { id: 'events', name: 'Events', body: eventsSection(input.metrics !== undefined, events) },
@@ -146,6 +151,10 @@ function samplesSection(png: Uint8Array | undefined): Html | undefined {
   const picture = html`<img class="samples" style="--w:${shown}px" width="${width}" height="${height}"
  alt="A grid of samples drawn from the model" src="data:image/png;base64,${data}">`
   return section('samples', 'Samples', picture)
+}
+
+function planeSection(input: PlaneInput | undefined): Html | undefined {
+  return input && section('plane', 'Learned density', el('div', { class: 'grid' }, densityFigures(input)))
 }
 
 function pngSize(png: Uint8Array): { width: number; height: number } {

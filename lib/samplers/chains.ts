@@ -110,7 +110,7 @@ export class Chains {
     try {
       await state.put(stages.KEY, keyFromSeed(options.seed ?? 0))
       const { firstStage } = sampler
-      const target = await bindSource('Chains', state, source, count, { ...options, firstStage })
+      const target = await bindSource('Chains', state, source, { ...options, firstStage })
       const context = { state, sampler, target, count }
       const chains = new Chains(source, context, await prepareStart(context, start, shape))
       await chains.restart()

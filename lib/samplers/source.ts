@@ -3,7 +3,6 @@
  * either to a state, with class, noise level and temperature, so that every driver (chains.ts, probability-flow.ts) takes the same.
  */
 import { LangevinError, shapeError } from '../graph/errors.ts'
-import { hostTensor } from '../graph/host-tensor.ts'
 import type { Shape } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
 import { Variables } from '../nn/variables.ts'
@@ -40,21 +39,19 @@ export function shapeOf(where: string, source: DensitySource, points?: Shape): S
 }
 
 /**
- * Puts what the source needs into the state, and returns how a stage gets the target for `count` chains.
+ * Puts what the source needs into the state, and returns how a stage gets the target
  * @throws LangevinError E_CONFIG, RangeError for options that do not fit the source.
  */
 export async function bindSource(
   where: string,
   state: State,
   source: DensitySource,
-  count: number,
   options: SourceOptions & { readonly firstStage?: number },
 ): Promise<(r: Recorder) => Target> {
   const { temperature = 1 } = options
   if (!(Number.isFinite(temperature) && temperature > 0))
     throw new RangeError(`${where}: temperature must be a positive finite number; got ${temperature}`)
-  const target =
-    'network' in source ? await bindModel(where, state, source, count, options) : plain(where, source, options)
+  const target = 'network' in source ? await bindModel(where, state, source, options) : plain(where, source, options)
   return (r) => tempered(target(r), 1 / temperature)
 }
 
@@ -79,7 +76,6 @@ async function bindModel(
   where: string,
   state: State,
   model: Pick<Model, 'network' | 'device' | 'value'>,
-  count: number,
   options: SourceOptions & { readonly firstStage?: number },
 ): Promise<(r: Recorder) => Target> {
   const { network } = model
@@ -94,7 +90,6 @@ async function bindModel(
     checkSigma(where, sigma)
   }
   for (const v of network.variables) await state.put(v.name, model.value(v.name))
-  if (wanted !== undefined) await state.put('source/classes', hostTensor(new Int32Array(count).fill(wanted), [count]))
   return (r) =>
     networkTarget(
       network,
@@ -103,7 +98,7 @@ async function bindModel(
         norm,
         ...(sigma !== undefined && { sigma: ops.scalar(sigma) }),
       },
-      { ...(firstStage && { firstStage }), ...(wanted !== undefined && { classes: r.read('source/classes') }) },
+      { ...(firstStage && { firstStage }), ...(wanted !== undefined && { classes: ops.scalar(wanted, 'int32') }) },
     )
 }
 

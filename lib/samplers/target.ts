@@ -26,7 +26,7 @@ export interface Target {
 }
 
 export interface NetworkTargetOptions {
-  /** With classes (int32 [n]): log p(x|y) = f(x)[y] instead of log p(x) = logsumexp f(x). */
+  /** With classes (int32 [n], or one for all as a scalar): log p(x|y) = f(x)[y] instead of log p(x) = logsumexp f(x). */
   readonly classes?: Tensor
   /** How many leading stages form PYLD's first stage; default 1. */
   readonly firstStage?: number
@@ -38,7 +38,8 @@ export function networkTarget(network: Network, pass: Pass, options: NetworkTarg
   const density = (output: Tensor): Tensor => {
     if (classes === undefined) return ops.neg(network.energyOf(output))
     network.needClasses('class-conditional sampling')
-    return ops.sum(ops.mul(output, ops.oneHot(classes, network.classes)), 1)
+    const each = classes.rank === 0 ? ops.broadcast(classes, [output.shape[0] as number]) : classes
+    return ops.sum(ops.mul(output, ops.oneHot(each, network.classes)), 1)
   }
   const plain: Target = {
     shape: network.shape,

@@ -1,0 +1,66 @@
+/**
+ * Noise levels of the samplers that go down a ladder of them (annealed Langevin, predictor-corrector, probability flow): the option, its
+ * checks, and the score at a level.
+ */
+import { LangevinError } from '../graph/errors.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import * as ops from '../ops/index.ts'
+import { everyChain, scoreOf } from './rows.ts'
+import type { Target } from './target.ts'
+
+/** Standard deviations of the noise, in units of x, from the largest down: a geometric ladder, or the levels themselves. */
+export type Sigmas = { readonly max: number; readonly min: number; readonly count: number } | readonly number[]
+
+/** The levels, strictly decreasing. @throws RangeError, TypeError naming the sampler */
+export function sigmaLevels(kind: string, sigmas: Sigmas, least = 1): readonly number[] {
+  if ('max' in sigmas) {
+    const { max, min, count } = sigmas
+    if (!(Number.isFinite(max) && min > 0 && max > min))
+      throw new RangeError(`sampler ${kind}: sigmas need max > min > 0, both finite; got max ${max}, min ${min}`)
+    if (!Number.isInteger(count) || count < Math.max(2, least))
+      throw new RangeError(`sampler ${kind}: sigmas.count must be an integer ≥ ${Math.max(2, least)}; got ${count}`)
+    return Array.from({ length: count }, (_, i) => max * (min / max) ** (i / (count - 1)))
+  }
+  if (!Array.isArray(sigmas))
+    throw new TypeError(`sampler ${kind}: sigmas must be { max, min, count } or a list of levels`)
+  const fits = (v: number, i: number) => Number.isFinite(v) && v > 0 && (i === 0 || v < (sigmas[i - 1] as number))
+  const bad = sigmas.findIndex((v: number, i: number) => !fits(v, i))
+  if (sigmas.length < least || bad >= 0) {
+    const got = sigmas.length < least ? `${sigmas.length} of them` : `${sigmas[bad]} at place ${bad}`
+    throw new RangeError(
+      `sampler ${kind}: sigmas must be at least ${least} positive finite numbers that decrease strictly; got ${got}`,
+    )
+  }
+  return sigmas
+}
+
+/** The level at an int32 scalar place; places beyond the ends give the end. */
+export function levelAt(levels: readonly number[], place: Tensor): Tensor {
+  return ops.gather(ops.constant(levels, [levels.length]), place)
+}
+
+export interface LevelScore {
+  /** [n]: -log p_σ(x) up to a constant. */
+  readonly energy: Tensor
+  /** ∇x log p_σ(x). */
+  readonly score: Tensor
+}
+
+/** Energy and score at the level `sigma` []. @throws LangevinError E_CONFIG for targets without levels */
+export function scoreAt(kind: string, target: Target, x: Tensor, sigma: Tensor): LevelScore {
+  const { logDensityAt } = target
+  if (logDensityAt === undefined) {
+    throw new LangevinError(
+      'E_CONFIG',
+      `sampler ${kind} needs an energy that is conditioned on the noise level: build the network with sigma: { smallest: 0.01 }, or give energyTarget an energyAt; ` +
+        'for an unconditioned energy use annealedLangevin (it anneals the temperature) or parallelTempering',
+    )
+  }
+  const logDensity = logDensityAt(x, everyChain(x.shape[0] as number, sigma))
+  return { energy: ops.neg(logDensity), score: scoreOf(logDensity, x) }
+}
+
+/** Tweedie's formula, the mean of the clean x given the noisy one: x + σ²·∇log p_σ(x). */
+export function denoised(x: Tensor, score: Tensor, sigma: Tensor): Tensor {
+  return ops.add(x, ops.mul(score, ops.square(sigma)))
+}

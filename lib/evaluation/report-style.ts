@@ -53,8 +53,8 @@ svg text.flagtext { fill: var(--page); font-size: 10px; font-weight: 700; }
 .bar { fill: var(--c); } .gap { fill: none; stroke: var(--c); stroke-width: 1.4; stroke-dasharray: 3 2; }
 .diagonal { stroke: var(--text); stroke-dasharray: 6 4; fill: none; }
 .cells { image-rendering: pixelated; }
-.dots { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .6; fill: none; }
-.dots.many { stroke-width: 1.8; opacity: .45; }
+.dots { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .75; fill: none; }
+.dots.many { stroke-width: 1.8; opacity: .7; }
 .empty { fill: var(--card); stroke: var(--line); }
 .samples { display: block; width: 100%; max-width: var(--w); height: auto; image-rendering: pixelated;
   border: 1px solid var(--line); }

@@ -106,7 +106,7 @@ function panels(input: PlaneInput): { area: Area; drawn: Drawn[] } {
   const area = areaOf(plane)
   const [px, py] = plane.peak
   const density: Drawn = {
-    title: 'Learned density',
+    title: 'Density',
     summary: `${plane.unit} over the plane, greatest near (${showNumber(px, 3)}, ${showNumber(py, 3)})`,
     style: undefined,
     body: densityBody(area),
@@ -159,7 +159,7 @@ const ownStyle = `svg { --text: #1b1f26; --dim: #545c69; --s0: #0b5cad; --s1: #c
 @media (prefers-color-scheme: dark) { svg { --text: #e7eaf0; --dim: #a3acba; --s0: #7cbcff; --s1: #ff9f6e; } }
 text { fill: var(--dim); } text.title { fill: var(--text); font-weight: 600; } .axis, .tick { stroke: var(--dim); fill: none; }
 .s0 { --c: var(--s0); } .s1 { --c: var(--s1); } .cells { image-rendering: pixelated; }
-.dots { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .6; } .dots.many { stroke-width: 1.8; opacity: .45; }`
+.dots { stroke: var(--c); stroke-width: 3; stroke-linecap: round; opacity: .75; } .dots.many { stroke-width: 1.8; opacity: .7; }`
 
 /**
  * The panels side by side as the text of an SVG file, complete in itself, for light and dark pages (its background is the page's).

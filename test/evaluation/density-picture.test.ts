@@ -189,7 +189,7 @@ describe('densitySvg and the report', () => {
     expect(svg).not.toMatch(/NaN|undefined|url\(|<script/)
     expect(svg.match(/<image /g)).toHaveLength(2)
     expect(svg).toMatch(
-      /aria-label="Learned density: log density, nats over the plane, greatest near \(2[^"]*; Data: 1200 points; Samples: 400 points"/,
+      /aria-label="Density: log density, nats over the plane, greatest near \(2[^"]*; Data: 1200 points; Samples: 400 points"/,
     )
     for (const [, target = ''] of svg.matchAll(/href="([^"]*)"/g)) expect(target).toMatch(/^data:image\/png;base64,/)
     // A dot for each point within the box.
@@ -208,7 +208,7 @@ describe('densitySvg and the report', () => {
     const page = renderReport({ title: 'ring', density: await ring() })
     expect(page).toContain('<a href="#plane">Learned density</a>')
     expect(page).toMatch(/<h2 id="plane">Learned density<\/h2>/)
-    expect([...page.matchAll(/<h3>(.*?)<\/h3>/g)].map((m) => m[1])).toEqual(['Learned density', 'Data', 'Samples'])
+    expect([...page.matchAll(/<h3>(.*?)<\/h3>/g)].map((m) => m[1])).toEqual(['Density', 'Data', 'Samples'])
     expect(page).not.toMatch(/NaN|undefined|\[object|url\(/)
     expect(renderReport({ title: 'none' })).not.toContain('id="plane"')
     const { data: _, ...withoutData } = await ring()

@@ -114,6 +114,20 @@ describe('mmd', () => {
     expect(claimed / spread).toBeLessThan(1.4)
   })
 
+  it('meets the closed form for Gaussians over many blocks, and can be stopped within', async () => {
+    // E k = exp(-shift² / 6) / √3 for unit Gaussians on the line and bandwidth 1.
+    const shift = 0.5
+    const [x, y] = [gaussian(3000, 1, 95), gaussian(2500, 1, 96, shift)]
+    const { squared, standardError } = await mmd(x, y, { bandwidth: 1, permutations: 0 })
+    const exact = (2 / Math.sqrt(3)) * (1 - Math.exp(-(shift ** 2) / 6))
+    expect(Math.abs(squared - exact)).toBeLessThan(4 * standardError)
+    expect(standardError).toBeLessThan(exact / 5)
+    const late = new AbortController()
+    const long = mmd(gaussian(10_000, 8, 97), gaussian(10_000, 8, 98), { bandwidth: 1, signal: late.signal })
+    setTimeout(() => late.abort(new Error('enough')), 50)
+    await expect(long).rejects.toThrow('enough')
+  })
+
   it('finds differences in mean, scale and shape', async () => {
     const x = gaussian(150, 2, 90)
     const ring = hostTensor(

@@ -34,6 +34,8 @@ describe('precisionRecall', () => {
       expect(got).toMatchObject({ precision: 1, recall: 1, coverage: 1, k: 3 })
       expect(got.density).toBeGreaterThanOrEqual(1)
     }
+    const many = gaussian(2500, 2, 4) // several blocks
+    expect(await precisionRecall(many, many)).toMatchObject({ precision: 1, recall: 1, coverage: 1 })
     const repeated = hostTensor(
       Float32Array.from({ length: 20 }, (_, i) => Math.floor(i / 10)),
       [20, 1],

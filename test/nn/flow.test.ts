@@ -7,7 +7,7 @@ import { customFlow, type Flow, type FlowConfig, flowNetwork } from '../../lib/n
 import { actNorm, permutation, squeeze2x2 } from '../../lib/nn/flow-bijectors.ts'
 import { FlowModel } from '../../lib/nn/flow-model.ts'
 import { affineCouplingFlow, buildFlow, type ImageFlowOptions, imageFlow, splineFlow } from '../../lib/nn/flows.ts'
-import { buildNetwork } from '../../lib/nn/networks.ts'
+import { buildNetwork, energyNetwork } from '../../lib/nn/networks.ts'
 import { Variables } from '../../lib/nn/variables.ts'
 import type { RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
@@ -237,8 +237,8 @@ describe('configs', () => {
     ) as [RefArray, RefArray]
     for (const l of logDet.data) expect(l).toBeCloseTo(-3 * Math.log(2), 5)
     for (let row = 0; row < 4; row++) {
-      const want = [...x.data.slice(3 * row, 3 * row + 3)].map((v) => (v - 1) / 2).sort()
-      const got = [...z.data.slice(3 * row, 3 * row + 3)].sort()
+      const want = [...x.data.slice(3 * row, 3 * row + 3)].map((v) => (v - 1) / 2).sort((a, b) => a - b)
+      const got = [...z.data.slice(3 * row, 3 * row + 3)].sort((a, b) => a - b)
       expect(largestDifference(got, want)).toBeLessThan(1e-6)
     }
   })
@@ -266,8 +266,20 @@ describe('what is refused', () => {
   for (const [name, build, message] of refusals) {
     test(name, () => expect(build).toThrow(message))
   }
+})
 
-  test('a flow of one’s own', () => {
+describe('flows of one’s own', () => {
+  test('a flow within a larger network has its variables under the scope', () => {
+    const flow = splineFlow({ inputs: 1, layers: 1 })
+    const mixture = energyNetwork({ shape: [1] }, (t, scope) => {
+      const parts = ['a', 'b'].map((name) => flow.logDensityIn(t, scope.child(name)))
+      return ops.neg(ops.logsumexp(ops.stack(parts, 1), 1))
+    })
+    const names = flow.variables.map((v) => v.name)
+    expect(mixture.variables.map((v) => v.name)).toEqual(['a', 'b'].flatMap((p) => names.map((n) => `${p}.${n}`)))
+  })
+
+  test('have a config that only says their name', () => {
     expect(customFlow([2], [actNorm([2]), permutation([1, 0])], 'mine').config).toEqual({
       kind: 'custom',
       name: 'mine',

@@ -18,8 +18,9 @@ export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
 export { type DataSpec, dataSpec, type LoadOptions, loadDataset } from './load.ts'
 export { type NpyOptions, type NpzOptions, npyDataset, npzDataset, readNpy, readNpz, writeNpy } from './npy.ts'
 export * from './ood.ts'
-export { type CifarOptions, cifar10, digits, mnist } from './standard.ts'
+export { banknote, type CifarOptions, cifar10, digits, mnist } from './standard.ts'
 export { standardize } from './standardize.ts'
+export { type TableOptions, table } from './table.ts'
 export {
   type ToyDensity,
   type ToyDrawOptions,

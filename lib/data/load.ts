@@ -9,15 +9,18 @@ import type { DataSplit, Dataset, Range } from './dataset.ts'
 import { idxDataset } from './idx.ts'
 import { imageFolder } from './image-folder.ts'
 import { npyDataset, npzDataset } from './npy.ts'
-import { cifar10, digits, mnist } from './standard.ts'
+import { banknote, cifar10, digits, mnist } from './standard.ts'
+import { standardize } from './standardize.ts'
+import { table } from './table.ts'
+import { type ToyName, toy, toyNames } from './toys.ts'
 
 /** What every description may say. */
 export interface CommonSpec {
   /** Only the first rows of the training part, after the hold-out: the test part does not depend on it. */
   readonly limit?: number | undefined
   /**
-   * What to hold out of the training part: rows (the last ones) or a fraction in (0, 1); or a second description, read whole.
-   * Default: the standard test part of mnist and cifar10 (which a number here replaces), none for the others.
+   * What to hold out of the training part: rows (the last ones; of a table random ones) or a fraction in (0, 1); or a second description,
+   * read whole. Default: the standard test part of mnist and cifar10 (which a number here replaces), none for the others.
    */
   readonly test?: number | DataSpec | undefined
 }
@@ -28,9 +31,40 @@ interface ArraySpec {
   readonly classNames?: readonly string[] | undefined
 }
 
+/** A toy (lib/data/toys.ts). Rows are independent, so that the last ones are as good a test part as any. */
+export interface ToySpec {
+  readonly kind: 'toy'
+  readonly name: ToyName
+  readonly count: number
+  /** Default 0. */
+  readonly seed?: number | undefined
+  /** Keep the classes as labels. Default true. */
+  readonly labels?: boolean | undefined
+  /** The toy's own options, as `noise`. */
+  readonly options?: Readonly<Record<string, number | readonly number[]>> | undefined
+}
+
+/** A table: a file, or by name the one that ships with the package. */
+export interface TableSpec {
+  readonly kind: 'table'
+  readonly path?: string | undefined
+  readonly name?: 'banknote' | undefined
+  /** Default: all but the label. */
+  readonly columns?: readonly string[] | undefined
+  /** Column of the classes; null for none. Default none; the shipped table's own. */
+  readonly label?: string | null | undefined
+  readonly classNames?: readonly string[] | undefined
+  /** Mean 0 and variance 1 by the training part. Default true. */
+  readonly standardize?: boolean | undefined
+  /** Which rows a number in `test` holds out. Default 0. */
+  readonly seed?: number | undefined
+}
+
 /** A data set in a configuration. Relative paths are resolved against the configuration's folder. */
 export type DataSpec = CommonSpec &
   (
+    | ToySpec
+    | TableSpec
     | { readonly kind: 'digits' }
     | { readonly kind: 'mnist'; readonly path: string }
     | { readonly kind: 'cifar10'; readonly path: string }
@@ -61,6 +95,22 @@ const common = {
   test: z.union([z.number().positive(), z.lazy(() => dataSpec)]).optional(),
 }
 
+const tableShape = z
+  .strictObject({
+    kind: z.literal('table'),
+    path: path.optional(),
+    name: z.literal('banknote').optional(),
+    columns: z.array(z.string()).min(1).optional(),
+    label: z.string().nullish(),
+    classNames: z.array(z.string()).optional(),
+    standardize: z.boolean().optional(),
+    seed: z.int().optional(),
+    ...common,
+  })
+  .refine((t) => (t.path === undefined) !== (t.name === undefined), {
+    error: "a table needs either a path, or the name of the one that ships: 'banknote'",
+  })
+
 /** Checks a description from outside, for configurations to build on. */
 export const dataSpec: z.ZodType<DataSpec> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('digits'), ...common }),
@@ -84,6 +134,16 @@ export const dataSpec: z.ZodType<DataSpec> = z.discriminatedUnion('kind', [
     background: z.enum(['white', 'black', 'ignore']).optional(),
     ...common,
   }),
+  z.strictObject({
+    kind: z.literal('toy'),
+    name: z.enum(toyNames as readonly [ToyName, ...ToyName[]]),
+    count: z.int().min(1),
+    seed: z.int().optional(),
+    labels: z.boolean().optional(),
+    options: z.record(z.string(), z.union([z.number(), z.array(z.number())])).optional(),
+    ...common,
+  }),
+  tableShape,
 ])
 
 export interface LoadOptions {
@@ -105,10 +165,12 @@ export async function loadDataset(spec: DataSpec, options: LoadOptions = {}): Pr
       { spec },
     )
   }
-  const whole = await load(checked.data, (p) => resolve(options.base ?? '.', p))
-  const { train, test } = await holdOut(whole, checked.data.test, options)
+  const data = checked.data
+  const whole = await load(data, (p) => resolve(options.base ?? '.', p))
+  const { train, test } = await holdOut(whole, data, options)
   if (test !== undefined) checkPair(train, test)
-  return { train: spec.limit === undefined ? train : train.take(spec.limit), test }
+  const split = { train: data.limit === undefined ? train : train.take(data.limit), test }
+  return data.kind === 'table' && data.standardize !== false ? standardize(split) : split
 }
 
 async function load(spec: DataSpec, at: (path: string) => string): Promise<DataSplit> {
@@ -126,6 +188,10 @@ async function load(spec: DataSpec, at: (path: string) => string): Promise<DataS
       return alone(npzDataset(at(spec.path), spec))
     case 'folder':
       return alone(imageFolder(at(spec.path), spec))
+    case 'toy':
+      return alone(Promise.resolve(drawToy(spec)))
+    case 'table':
+      return alone(readTable(spec, at))
     default: {
       const files = {
         ...spec,
@@ -137,15 +203,30 @@ async function load(spec: DataSpec, at: (path: string) => string): Promise<DataS
   }
 }
 
-async function holdOut(
-  whole: DataSplit,
-  test: number | DataSpec | undefined,
-  options: LoadOptions,
-): Promise<DataSplit> {
-  if (test === undefined) return whole
-  if (typeof test !== 'number') return { train: whole.train, test: (await loadDataset(test, options)).train }
+function drawToy({ name, count, seed = 0, labels = true, options }: ToySpec): Dataset {
   try {
-    return whole.train.split({ test })
+    return toy(name, { ...(options as object), count, seed, labels })
+  } catch (cause) {
+    throw new LangevinError('E_CONFIG', (cause as Error).message, { name, options }, cause)
+  }
+}
+
+async function readTable(spec: TableSpec, at: (path: string) => string): Promise<Dataset> {
+  const { path: file, columns, label, classNames } = spec
+  if (file !== undefined) return table(at(file), { columns, label: label ?? undefined, classNames })
+  return banknote({ columns, label: label === null ? undefined : (label ?? 'class'), classNames })
+}
+
+async function holdOut(whole: DataSplit, spec: DataSpec, options: LoadOptions): Promise<DataSplit> {
+  const { test } = spec
+  if (test === undefined) return whole
+  if (typeof test !== 'number') {
+    return { train: whole.train, test: (await loadDataset(asTestOf(whole.train, spec, test), options)).train }
+  }
+  // Tables tend to be sorted by what matters.
+  const rows = spec.kind === 'table' ? { test, shuffle: true, seed: spec.seed } : { test }
+  try {
+    return whole.train.split(rows)
   } catch (cause) {
     throw new LangevinError(
       'E_CONFIG',
@@ -154,6 +235,14 @@ async function holdOut(
       cause,
     )
   }
+}
+
+/** A table's test table has the same columns and classes, and is standardised by the training part, not by itself. */
+function asTestOf(train: Dataset, spec: DataSpec, test: DataSpec): DataSpec {
+  if (spec.kind !== 'table' || test.kind !== 'table') return test
+  const { columns } = train
+  const classes = train.labels === undefined ? {} : { label: spec.label, classNames: train.classNames }
+  return { ...classes, columns, ...test, standardize: false }
 }
 
 function checkPair(train: Dataset, test: Dataset): void {

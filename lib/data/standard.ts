@@ -1,4 +1,4 @@
-/** The standard sets by name: the digits that ship with the package, and MNIST and CIFAR as their authors distribute them. */
+/** The standard sets by name: the digits and the table that ship with the package, and MNIST and CIFAR as their authors distribute them. */
 import { access } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,6 +8,7 @@ import { readWholeFile } from '../runtime/files.ts'
 import { dataError, readContent } from './content.ts'
 import { concatDatasets, type DataSplit, Dataset } from './dataset.ts'
 import { idxDataset } from './idx.ts'
+import { type TableOptions, table } from './table.ts'
 
 /**
  * The handwritten digits that ship with the package: 1797 images [1, 8, 8], values 0 to 16, 10 classes (see data/digits/README.md).
@@ -22,6 +23,15 @@ export async function digits(): Promise<Dataset> {
     range: [0, 16],
     classes: 10,
   })
+}
+
+/**
+ * The table that ships with the package: 1372 banknote-like specimens, four descriptors of their images (variance, skewness, curtosis,
+ * entropy; unstandardised) and a class '0' or '1' (see data/banknote/README.md). Rows are in order of class: split with `shuffle`.
+ */
+export async function banknote(options: Omit<TableOptions, 'name' | 'delimiter'> = {}): Promise<Dataset> {
+  const path = join(await shippedFolder('banknote'), 'banknote.csv')
+  return table(path, { label: 'class', ...options, name: 'banknote' })
 }
 
 /** The package's data folder: the nearest `data/NAME` above this file, from lib/ as from dist/. */

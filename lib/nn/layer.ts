@@ -18,6 +18,27 @@ export function fanInUniform(fanIn: number): Initializer {
   return { kind: 'uniform', bound: 1 / Math.sqrt(Math.max(1, fanIn)) }
 }
 
+/**
+ * Initial weights by name: `fanIn` is {@link fanInUniform}; `kaiming` N(0, 2/fanIn) (He et al. 2015), which keeps the size of activations
+ * through rectifiers; `xavier` U(±√(6/(fanIn + fanOut))) (Glorot & Bengio 2010). Biases are `fanIn`'s always.
+ */
+export type InitName = 'fanIn' | 'kaiming' | 'xavier'
+
+const initializers: Readonly<Record<InitName, (fanIn: number, fanOut: number) => Initializer>> = {
+  fanIn: fanInUniform,
+  kaiming: (fanIn) => ({ kind: 'normal', std: Math.sqrt(2 / fanIn) }),
+  xavier: (fanIn, fanOut) => ({ kind: 'uniform', bound: Math.sqrt(6 / (fanIn + fanOut)) }),
+}
+
+/** What a layer's `init` means for its weight; default `fanIn`. @throws RangeError for a name that is not known */
+export function initializer(init: InitName | Initializer | undefined, fanIn: number, fanOut: number): Initializer {
+  if (typeof init === 'object') return init
+  const make = initializers[init ?? 'fanIn']
+  if (make === undefined)
+    throw new RangeError(`init '${String(init)}' is not known.${suggestion(String(init), Object.keys(initializers))}`)
+  return make(fanIn, fanOut)
+}
+
 /** A layer from a function of graph tensors; variables are declared through the scope. */
 export function layer(kind: string, apply: (x: Tensor, scope: Scope) => Tensor, affine = false): Layer {
   return { kind, affine, apply }
@@ -32,8 +53,8 @@ function weightOf(scope: Scope, shape: Shape, init: Initializer, kind: string, n
 export interface LinearOptions {
   /** Default true. */
   readonly bias?: boolean
-  /** Of the weight; default {@link fanInUniform}. */
-  readonly init?: Initializer
+  /** Of the weight; default 'fanIn'. */
+  readonly init?: InitName | Initializer | undefined
   /** Divides the weight by its largest singular value; see spectral-norm.ts. */
   readonly spectralNorm?: SpectralNormOption | undefined
 }
@@ -50,7 +71,7 @@ export function linear(outFeatures: number, options: LinearOptions = {}): Layer 
           `takes [batch, features]; got ${showShape(x.shape)}. Put flatten() before it.`,
         )
       }
-      const init = options.init ?? fanInUniform(inFeatures)
+      const init = initializer(options.init, inFeatures, outFeatures)
       const weight = weightOf(scope, [outFeatures, inFeatures], init, 'linear', options.spectralNorm)
       const y = ops.matmul(x, weight, { transposeB: true })
       if (options.bias === false) return y
@@ -66,7 +87,8 @@ export interface ConvOptions {
   readonly dilation?: number
   readonly groups?: number
   readonly bias?: boolean
-  readonly init?: Initializer
+  /** Of the weight; default 'fanIn'. */
+  readonly init?: InitName | Initializer | undefined
   /** Divides the weight, as [out, rest], by its largest singular value; see spectral-norm.ts. */
   readonly spectralNorm?: SpectralNormOption | undefined
 }
@@ -83,7 +105,8 @@ export function conv(outChannels: number, kernel: number, options: ConvOptions =
       }
       const fanIn = (channels / groups) * kernel * kernel
       const shape = [outChannels, channels / groups, kernel, kernel]
-      const weight = weightOf(scope, shape, options.init ?? fanInUniform(fanIn), 'conv', options.spectralNorm)
+      const init = initializer(options.init, fanIn, (outChannels / groups) * kernel * kernel)
+      const weight = weightOf(scope, shape, init, 'conv', options.spectralNorm)
       const y = ops.conv2d(x, weight, { stride, padding, dilation, groups })
       if (options.bias === false) return y
       return ops.add(

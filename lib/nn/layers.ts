@@ -8,6 +8,7 @@ export {
   conv,
   flatten,
   globalMean,
+  type InitName,
   type Layer,
   type LinearOptions,
   layer,

@@ -7,7 +7,18 @@ import { type CompositionRule, compositionNetwork } from './compose.ts'
 import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
 import { type FlowConfig, flowNetwork } from './flow.ts'
 import { buildFlow } from './flows.ts'
-import { type ActivationName, activation, conv, flatten, globalMean, type Layer, layer, linear } from './layer.ts'
+import {
+  type ActivationName,
+  activation,
+  conv,
+  flatten,
+  globalMean,
+  type InitName,
+  type Layer,
+  type LinearOptions,
+  layer,
+  linear,
+} from './layer.ts'
 import { Network, type NetworkConfig, type NetworkOptions, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
 import { type SpectralNormOption, spectralNormConfig } from './spectral-norm.ts'
@@ -19,6 +30,8 @@ export interface SharedOptions {
   readonly sigma?: SigmaOptions
   /** Divides every weight by its largest singular value, the head's too, but not those of `sigma`; see spectral-norm.ts. */
   readonly spectralNorm?: SpectralNormOption
+  /** Initial weights, given the seed; default 'fanIn', as PyTorch's layers. */
+  readonly init?: InitName
 }
 
 export interface MlpOptions extends SharedOptions {
@@ -41,7 +54,7 @@ export interface MlpOptions extends SharedOptions {
 export function mlpNetwork(options: MlpOptions): Network {
   const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu' } = options
   const shape = mlpShape(inputs, options.shape)
-  const { sigma, spectralNorm, chosen } = common('mlp', options)
+  const { sigma, weights, chosen } = common('mlp', options)
   const by = conditioning(sigma)
   const stages: Stage[] = []
   const widths = [...hidden, classes > 0 ? classes : 1]
@@ -49,7 +62,7 @@ export function mlpNetwork(options: MlpOptions): Network {
     positive('mlp', 'hidden', width)
     if (i > 0) stages.push({ name: String(stages.length), layer: activation(act) })
     const last = i === widths.length - 1
-    const inner = i === 0 && shape.length !== 1 ? flatLinear(width, spectralNorm) : linear(width, { spectralNorm })
+    const inner = i === 0 && shape.length !== 1 ? flatLinear(width, weights) : linear(width, weights)
     const modulated = last ? by.output(inner) : by.film(inner)
     stages.push({ name: String(stages.length), layer: i === 0 ? by.input(modulated) : modulated })
   }
@@ -58,12 +71,17 @@ export function mlpNetwork(options: MlpOptions): Network {
   return new Network(config, shape, stages, { sigma })
 }
 
-/** The shared options with their defaults; `chosen` is what a config keeps of them. */
+/** The shared options with their defaults: `weights` is what each layer takes of them, `chosen` what a config keeps. */
 function common(where: string, options: SharedOptions) {
+  const { init } = options
   const sigma = options.sigma === undefined ? undefined : sigmaConfig(where, options.sigma)
   const spectralNorm = options.spectralNorm === undefined ? undefined : spectralNormConfig(where, options.spectralNorm)
-  return { sigma, spectralNorm, chosen: { ...(sigma && { sigma }), ...(spectralNorm && { spectralNorm }) } }
+  const chosen = { ...(sigma && { sigma }), ...(spectralNorm && { spectralNorm }), ...(init && { init }) }
+  return { sigma, weights: { spectralNorm, init }, chosen }
 }
+
+/** What the layers of an architecture have in common. */
+type Weights = Pick<LinearOptions, 'spectralNorm' | 'init'>
 
 /** One of `inputs` and `shape`, as a shape. */
 function mlpShape(inputs: number | undefined, shape: Shape | undefined): Shape {
@@ -77,8 +95,8 @@ function mlpShape(inputs: number | undefined, shape: Shape | undefined): Shape {
 }
 
 /** A linear layer on the numbers of an example of any shape: the flattening belongs to the same stage, so that weights keep their names. */
-function flatLinear(width: number, spectralNorm: SpectralNormOption | undefined): Layer {
-  const inner = linear(width, { spectralNorm })
+function flatLinear(width: number, weights: Weights): Layer {
+  const inner = linear(width, weights)
   const flat = flatten()
   return layer('linear', (x, scope) => inner.apply(flat.apply(x, scope), scope), true)
 }
@@ -106,21 +124,21 @@ export function convEnergyNetwork(options: ConvEnergyOptions): Network {
     norm: normName = 'none',
   } = options
   for (const d of shape) positive('convEnergy', 'shape', d)
-  const { sigma, spectralNorm, chosen } = common('convEnergy', options)
+  const { sigma, weights, chosen } = common('convEnergy', options)
   const by = conditioning(sigma)
   const stages: Stage[] = []
   const push = (l: Layer) =>
     stages.push({ name: `body.${stages.length}`, layer: stages.length === 0 ? by.input(l) : l })
   for (const c of channels) {
     positive('convEnergy', 'channels', c)
-    const inner = conv(c, 3, { stride: 2, padding: 1, spectralNorm })
+    const inner = conv(c, 3, { stride: 2, padding: 1, ...weights })
     push(normName === 'none' ? by.film(inner) : inner)
     if (normName !== 'none') push(by.film(norm(normName)))
     push(activation(act))
   }
   const flat = flatten()
   stages.push({ name: '', layer: stages.length === 0 ? by.input(flat) : flat })
-  stages.push({ name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, { spectralNorm })) })
+  stages.push({ name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, weights)) })
   const config = {
     kind: 'convEnergy',
     shape,
@@ -174,43 +192,37 @@ export function wideResNetNetwork(options: WideResNetOptions): Network {
   const [h, w] = typeof size === 'number' ? [size, size] : size
   positive('wideResNet', 'size', h)
   positive('wideResNet', 'size', w)
-  const { sigma, spectralNorm, chosen } = common('wideResNet', options)
+  const { sigma, weights, chosen } = common('wideResNet', options)
   const by = conditioning(sigma)
   const normed = by.film(norm(normName))
-  const stages: Stage[] = [{ name: 'stem', layer: by.input(conv(16, 3, { padding: 1, spectralNorm })) }]
+  const stages: Stage[] = [{ name: 'stem', layer: by.input(conv(16, 3, { padding: 1, ...weights })) }]
   const perGroup = (depth - 4) / 6
   for (let i = 0; i < 3 * perGroup; i++) {
     const group = Math.floor(i / perGroup)
     const stride = group > 0 && i % perGroup === 0 ? 2 : 1
     stages.push({
       name: `blocks.${i}`,
-      layer: block(16 * width * 2 ** group, stride, normed, activation(act), spectralNorm),
+      layer: block(16 * width * 2 ** group, stride, normed, activation(act), weights),
     })
   }
   stages.push(
     { name: 'bn', layer: normed },
     { name: '', layer: activation(act) },
     { name: '', layer: globalMean() },
-    { name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, { spectralNorm })) },
+    { name: 'head', layer: by.output(linear(classes > 0 ? classes : 1, weights)) },
   )
   const plain = { depth, width, channels, size: [h, w], classes, norm: normName, activation: act }
   const config = { kind: 'wideResNet', ...plain, ...chosen }
   return new Network(config, [channels, h, w], stages, { sigma })
 }
 
-function block(
-  out: number,
-  stride: number,
-  normed: Layer,
-  act: Layer,
-  spectralNorm: SpectralNormOption | undefined,
-): Layer {
+function block(out: number, stride: number, normed: Layer, act: Layer, weights: Weights): Layer {
   return layer('wide_block', (x, scope) => {
     const pre = (h: Tensor, name: string) => act.apply(normed.apply(h, scope.child(name)), scope)
-    const h = conv(out, 3, { padding: 1, spectralNorm }).apply(pre(x, 'bn1'), scope.child('conv1'))
-    const y = conv(out, 3, { padding: 1, stride, spectralNorm }).apply(pre(h, 'bn2'), scope.child('conv2'))
+    const h = conv(out, 3, { padding: 1, ...weights }).apply(pre(x, 'bn1'), scope.child('conv1'))
+    const y = conv(out, 3, { padding: 1, stride, ...weights }).apply(pre(h, 'bn2'), scope.child('conv2'))
     const same = stride === 1 && x.shape[1] === out
-    return ops.add(y, same ? x : conv(out, 1, { stride, spectralNorm }).apply(x, scope.child('short')))
+    return ops.add(y, same ? x : conv(out, 1, { stride, ...weights }).apply(x, scope.child('short')))
   })
 }
 

@@ -131,6 +131,7 @@ describe('what is refused', () => {
     ['inputs', () => mlp({ inputs: 1.5 }), /inputs must be a positive integer; got 1.5/],
     ['hidden', () => mlp({ inputs: 2, hidden: [4, -1] }), /hidden must be a positive integer; got -1/],
     ['norm', () => norm('bacth' as NormName), /'bacth' is not known. Did you mean 'batch'/],
+    ['init', () => mlp({ inputs: 2, init: 'kaimng' as never }), /'kaimng' is not known. Did you mean 'kaiming'/],
     ['activation', () => activation('geluu' as ActivationName), /'geluu' is not known. Did you mean 'gelu'/],
     [
       'linear on images',
@@ -172,6 +173,25 @@ describe('initial values', () => {
     expect(spread / (bound / Math.sqrt(3))).toBeCloseTo(1, 1)
     expect([...a.value('bn.weight').data, ...a.value('bn.running_var').data].every((v) => v === 1)).toBe(true)
     expect([...a.value('bn.bias').data, ...a.value('bn.running_mean').data].every((v) => v === 0)).toBe(true)
+  })
+
+  test('kaiming and xavier have the spread that they are defined by, for convolutions and linear layers', () => {
+    const spread = (data: ArrayLike<number>) => Math.sqrt(Array.from(data).reduce((s, v) => s + v * v, 0) / data.length)
+    const want = {
+      kaiming: { conv: Math.sqrt(2 / (64 * 9)), linear: Math.sqrt(2 / 200) },
+      xavier: { conv: Math.sqrt(2 / (64 * 9 + 64 * 9)), linear: Math.sqrt(2 / 300) },
+      fanIn: { conv: 1 / Math.sqrt(3 * 64 * 9), linear: 1 / Math.sqrt(3 * 200) },
+    }
+    for (const init of ['kaiming', 'xavier', 'fanIn'] as const) {
+      const a = wideResNet({ depth: 10, width: 1, init, seed: 1 })
+      const b = mlp({ inputs: 200, hidden: [100], init, seed: 1 })
+      expect(spread(a.value('blocks.2.conv2.weight').data) / want[init].conv, init).toBeCloseTo(1, 1)
+      expect(spread(b.value('0.weight').data) / want[init].linear, init).toBeCloseTo(1, 1)
+      expect(buildNetwork(b.network.config).variables).toEqual(b.network.variables)
+    }
+    expect(mlp({ inputs: 200, hidden: [100], init: 'fanIn', seed: 1 }).stateDict()).toEqual(
+      mlp({ inputs: 200, hidden: [100], seed: 1 }).stateDict(),
+    )
   })
 
   test('do not change when another layer is added', () => {

@@ -8,8 +8,14 @@ import type { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, type Stage, State, zeroTensor } from '../runtime/state.ts'
-import type { AnnealingBase } from './ais-base.ts'
-import { type AnnealingPath, type AnnealingTransition, type Recorded, runOf } from './ais-transition.ts'
+import type { Distribution } from '../samplers/distributions.ts'
+import {
+  type AnnealingPath,
+  type AnnealingTransition,
+  type Recorded,
+  runOf,
+  type StepSizeTuning,
+} from './ais-transition.ts'
 import { checkCount } from './checks.ts'
 import { type LogMean, summarizeLogWeights } from './log-weights.ts'
 
@@ -42,7 +48,7 @@ function sigmoidBeta(t: number): number {
 /** Everything that forward, reverse and pilot share. */
 export interface Setup {
   readonly model: Model
-  readonly base: AnnealingBase
+  readonly base: Distribution
   readonly path: AnnealingPath
   readonly transition: AnnealingTransition
   readonly transitions: number
@@ -89,7 +95,8 @@ export interface AnnealPlan {
   /** In the order of the run; absent in the pilot, which finds them. */
   readonly stepSizes?: Float32Array
   readonly reverse?: boolean
-  readonly pilot?: boolean
+  /** Tunes the step size on the way. */
+  readonly pilot?: StepSizeTuning
 }
 
 export interface Annealed {
@@ -113,7 +120,7 @@ export async function anneal(
   transition.init(begin, path, begin.read('ais/x'))
   await once(await begin.compile('init'))
   await checkSupport(state)
-  await putTables(state, setup, plan, chains)
+  await putTables(state, plan, chains)
   const recorded = await recordTemperature(state, setup, plan)
   const program = makeProgram(recorded.code)
   const logWeights = new Float64Array(chains)
@@ -156,7 +163,7 @@ async function checkSupport(state: State): Promise<void> {
  * β and the weights' exponent at each temperature, in the order of the run. β is rounded to float32 first, so that the differences are
  * exact and sum to 1. (Reverse: the exponents are negative.)
  */
-async function putTables(state: State, setup: Setup, plan: AnnealPlan, chains: number): Promise<void> {
+async function putTables(state: State, plan: AnnealPlan, chains: number): Promise<void> {
   const { betas, reverse = false } = plan
   const steps = betas.length
   const rounded = Float32Array.from(betas)
@@ -165,7 +172,7 @@ async function putTables(state: State, setup: Setup, plan: AnnealPlan, chains: n
   await state.put('ais/betas', order(rounded))
   await state.put('ais/differences', order(differences))
   await state.put('ais/stepSizes', hostTensor(plan.stepSizes ?? new Float32Array(steps), [steps]))
-  await state.put('ais/stepSize', hostTensor(Float32Array.of(setup.transition.firstStepSize), []))
+  await state.put('ais/stepSize', hostTensor(Float32Array.of(plan.pilot?.first ?? 1), []))
   await state.put('ais/index', hostTensor(Int32Array.of(-1), []))
   await state.put('ais/beta', zeroTensor([]))
   await state.put('ais/logWeight', zeroTensor([chains]))
@@ -173,7 +180,7 @@ async function putTables(state: State, setup: Setup, plan: AnnealPlan, chains: n
 
 /** One temperature: advance, then weigh and move (forward) or move and weigh (reverse). */
 async function recordTemperature(state: State, setup: Setup, plan: AnnealPlan): Promise<Recorded> {
-  const advance = await recordAdvance(state, plan.pilot === true)
+  const advance = await recordAdvance(state, plan.pilot !== undefined)
   const weigh = await recordWeigh(state)
   const move = await setup.transition.record(state, setup.path)
   const moves = [{ do: 'repeat', count: setup.transitions, body: move.code }] as const
@@ -181,7 +188,7 @@ async function recordTemperature(state: State, setup: Setup, plan: AnnealPlan): 
   const record = { do: 'record', tensors: [state.get('ais/acceptance')] } as const
   const stages = [advance, weigh, ...move.stages]
   if (!plan.pilot) return { stages, code: [runOf(advance), ...order, record] }
-  const adapt = await recordAdapt(state, setup.transition.targetAcceptance)
+  const adapt = await recordAdapt(state, plan.pilot.targetAcceptance)
   return { stages: [...stages, adapt], code: [runOf(advance), ...order, record, runOf(adapt)] }
 }
 

@@ -33,16 +33,18 @@ export interface Recorded {
  * `ais/acceptance` [], the mean acceptance probability of the last transition.
  */
 export interface AnnealingTransition {
-  /** Step size at which adaptation begins, in units of `ais/scale`. */
-  readonly firstStepSize: number
-  /** A fixed step size, or 'adapt'. */
-  readonly stepSize: number | 'adapt'
-  /** Mean acceptance that adaptation aims at. */
-  readonly targetAcceptance: number
+  /** In units of `ais/scale`: fixed, or tuned in a pilot. A transition without one (Gibbs) says 1 and does not read `ais/stepSize`. */
+  readonly stepSize: number | StepSizeTuning
   /** Writes what is kept beside x, for x as given; x itself is written by the driver. */
   init(r: Recorder, path: AnnealingPath, x: Tensor): void
   /** Records one transition at the present temperature. */
   record(state: State, path: AnnealingPath): Promise<Recorded>
+}
+
+/** How a pilot anneal tunes the step size: where it begins, and the mean acceptance it aims at. */
+export interface StepSizeTuning {
+  readonly first: number
+  readonly targetAcceptance: number
 }
 
 /** `stepSize` in units of the base's width in each dimension; 'adapt' (default) tunes it to the temperature in a pilot anneal. */
@@ -51,21 +53,25 @@ export type TransitionOptions =
   | { readonly kind: 'hmc'; readonly leapfrog?: number; readonly stepSize?: number | 'adapt' }
   /** Metropolis-adjusted Langevin: one leapfrog step. */
   | { readonly kind: 'mala'; readonly stepSize?: number | 'adapt' }
+  /** One's own, for example Gibbs sampling of discrete x. */
+  | AnnealingTransition
 
 /** @throws LangevinError E_CONFIG, RangeError */
 export function makeTransition(options: TransitionOptions, dimensions: number): AnnealingTransition {
+  if ('record' in options) return options
   const { stepSize = 'adapt' } = options
   if (stepSize !== 'adapt' && !(Number.isFinite(stepSize) && stepSize > 0)) {
     throw new RangeError(`transition: stepSize must be a positive number or 'adapt'; got ${stepSize}`)
   }
+  const tuned = (tuning: StepSizeTuning) => (stepSize === 'adapt' ? tuning : stepSize)
   switch (options.kind) {
     case 'hmc': {
       const { leapfrog = 5 } = options
       checkCount('transition: leapfrog', leapfrog, 1)
-      return hamiltonian(leapfrog, stepSize, 0.7, dimensions ** -0.25)
+      return hamiltonian(leapfrog, tuned({ first: dimensions ** -0.25, targetAcceptance: 0.7 }))
     }
     case 'mala':
-      return hamiltonian(1, stepSize, 0.574, dimensions ** (-1 / 6))
+      return hamiltonian(1, tuned({ first: dimensions ** (-1 / 6), targetAcceptance: 0.574 }))
     default: {
       const kind = String((options as { kind: unknown }).kind)
       throw new LangevinError('E_CONFIG', `transition '${kind}' is not known.${suggestion(kind, ['hmc', 'mala'])}`)
@@ -92,16 +98,9 @@ function writeAll(r: Recorder, prefix: string, values: Readonly<Record<string, T
  * H = -log π_β(x) + ½‖p‖², in coordinates scaled by `ais/scale`. The gradients of both ends stand in the state, so that a change of
  * temperature costs no evaluation: one gradient a leapfrog step is all that is computed.
  */
-function hamiltonian(
-  leapfrog: number,
-  stepSize: number | 'adapt',
-  targetAcceptance: number,
-  firstStepSize: number,
-): AnnealingTransition {
+function hamiltonian(leapfrog: number, stepSize: number | StepSizeTuning): AnnealingTransition {
   return {
     stepSize,
-    targetAcceptance,
-    firstStepSize,
     init(r, path, x) {
       writeAll(r, 'ais', evaluate(r, path, x))
       r.write('ais/acceptance', ops.constant(0))

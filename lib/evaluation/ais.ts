@@ -73,7 +73,7 @@ export interface AisResult {
 export async function annealedImportanceSampling(model: Model, options: AisOptions = {}): Promise<AisResult> {
   const { chains = 256 } = options
   checkCount('annealedImportanceSampling: chains', chains, 2)
-  const setup = prepare(model, options)
+  const setup = await prepare(model, options)
   const progress = counter(options, setup, 1)
   const stepSizes = await stepSizesFor(setup, pilotCount(chains), progress)
   return forward(setup, chains, stepSizes, progress)
@@ -85,7 +85,7 @@ export async function annealedImportanceSampling(model: Model, options: AisOptio
  * @throws as {@link annealedImportanceSampling}; E_DATA for samples outside the base's support
  */
 export async function reverseAnnealedImportanceSampling(model: Model, options: ReverseAisOptions): Promise<AisResult> {
-  const setup = prepare(model, options)
+  const setup = await prepare(model, options)
   checkSamples(model, options.samples)
   const progress = counter(options, setup, 1)
   const stepSizes = await stepSizesFor(setup, pilotCount(options.samples.shape[0] as number), progress)
@@ -111,7 +111,7 @@ export interface LogZBracket {
  * @throws as {@link reverseAnnealedImportanceSampling}
  */
 export async function bracketLogZ(model: Model, options: ReverseAisOptions & AisOptions): Promise<LogZBracket> {
-  const setup = prepare(model, options)
+  const setup = await prepare(model, options)
   checkSamples(model, options.samples)
   const chains = options.chains ?? (options.samples.shape[0] as number)
   checkCount('bracketLogZ: chains', chains, 2)
@@ -133,13 +133,13 @@ export async function bracketLogZ(model: Model, options: ReverseAisOptions & Ais
   }
 }
 
-function prepare(model: Model, options: AnnealingOptions): Setup {
+async function prepare(model: Model, options: AnnealingOptions): Promise<Setup> {
   const { network } = model
   const { steps, transitions = 1, seed = 0 } = options
   checkCount('AIS: transitions', transitions, 1)
   checkCount('AIS: seed', seed, 0)
   const schedule = options.schedule ?? 'sigmoid'
-  const base = makeBase(options.base ?? { kind: 'normal' }, network.shape)
+  const base = await makeBase(options.base ?? { kind: 'normal' }, network.shape)
   const pass = (r: Recorder) => ({ variables: new Variables((v) => r.read(v.name)), norm: 'running' as const })
   return {
     model,
@@ -172,7 +172,7 @@ type Progress = (done: number) => void
 
 /** Counts temperatures over `anneals` runs and the pilot. */
 function counter(options: AnnealingOptions, { transition, betas }: Setup, anneals: number): Progress {
-  const total = betas.length * (anneals + (transition.stepSize === 'adapt' ? 1 : 0))
+  const total = betas.length * (anneals + (typeof transition.stepSize === 'number' ? 0 : 1))
   let sum = 0
   return (done) => {
     sum += done
@@ -184,11 +184,11 @@ const pilotCount = (chains: number): number => Math.min(Math.max(chains, 32), 12
 
 async function stepSizesFor(setup: Setup, chains: number, progress: Progress): Promise<Float32Array> {
   const { transition, betas, seed } = setup
-  if (transition.stepSize !== 'adapt') return new Float32Array(betas.length).fill(transition.stepSize)
+  if (typeof transition.stepSize === 'number') return new Float32Array(betas.length).fill(transition.stepSize)
   const state = await stateOf(setup, BigInt(seed) ^ (1n << 62n))
   try {
     await drawBase(state, setup, chains)
-    await anneal(state, setup, { betas, pilot: true }, progress)
+    await anneal(state, setup, { betas, pilot: transition.stepSize }, progress)
     return (await state.get('ais/stepSizes').read()).data as Float32Array
   } finally {
     state.dispose()

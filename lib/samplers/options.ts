@@ -5,7 +5,8 @@ import type { Bounds } from './sampler.ts'
 /** The options with the defaults filled in; an option that `defaults` does not list is refused. */
 export function resolve<T extends { readonly kind: string }>(options: T, defaults: Required<T>): Required<T> {
   const known = Object.keys(defaults)
-  for (const name of Object.keys(options)) {
+  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
+  for (const name of Object.keys(given)) {
     if (!known.includes(name)) {
       throw new LangevinError(
         'E_CONFIG',
@@ -13,7 +14,6 @@ export function resolve<T extends { readonly kind: string }>(options: T, default
       )
     }
   }
-  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
   return { ...defaults, ...given }
 }
 

@@ -16,6 +16,9 @@ import { exportOnnx } from '../../lib/onnx/export-model.ts'
 import { openOnnx } from '../../lib/onnx/verify.ts'
 import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
+import { makeOptimizer } from '../../lib/optim/optimizers.ts'
+import { makeProgram } from '../../lib/runtime/program.ts'
+import { keyFromSeed, Recorder, State } from '../../lib/runtime/state.ts'
 import { Chains } from '../../lib/samplers/chains.ts'
 import { networkTarget } from '../../lib/samplers/target.ts'
 import { temporaryFolder } from '../dist.ts'
@@ -166,6 +169,65 @@ describe('derivatives', () => {
       expect(still).toEqual(names.filter((n) => n === 'head.bias' || n === '4.bias'))
     },
   )
+})
+
+describe('training', () => {
+  test('denoising at a ladder of levels gives the score of the smoothed data at each', async () => {
+    const m = mlp({ inputs: 1, hidden: [16, 16], sigma: { smallest: 0.1 }, seed: 1 })
+    const ladder = [0.1, 0.5, 2.5]
+    const [n, spread, rate, steps] = [192, 0.5, 0.01, 1000]
+    const state = new State(m.device)
+    for (const v of m.network.variables) await state.put(v.name, m.value(v.name))
+    await state.put('key', keyFromSeed(3))
+    await state.put('step', hostTensor(Float32Array.of(1), []))
+    await state.put('sigma', levels(Array.from({ length: n }, (_, i) => ladder[i % 3] as number)))
+    const optimizer = makeOptimizer({ kind: 'adam', learningRate: rate })
+    for (const v of m.network.variables) for (const slot of optimizer.slots) state.create(`${slot}/${v.name}`, v.shape)
+    const r = new Recorder(state)
+    const variables = new Variables((v) => r.read(v.name))
+    const [key, s, count] = [r.read('key'), r.read('sigma'), r.read('step')]
+    const [noise, column] = [ops.normal(key, [n, 1], 1), ops.reshape(s, [n, 1])]
+    const x = ops.add(ops.mul(ops.normal(key, [n, 1], 0), spread), ops.mul(noise, column))
+    const energy = m.network.energy(x, { variables, norm: 'running', sigma: s })
+    const [slope] = grad(ops.sum(energy), [x]) as [Tensor]
+    const loss = ops.mean(ops.square(ops.sub(ops.mul(slope, column), noise)))
+    const names = variables.names('parameter')
+    const gradients = grad(
+      loss,
+      names.map((v) => variables.tensor(v)),
+    )
+    const learningRate = ops.mul(ops.sub(1, ops.div(count, steps + 1)), rate)
+    names.forEach((name, i) => {
+      const slots = optimizer.slots.map((k) => `${k}/${name}`)
+      const at = { learningRate, count }
+      const next = optimizer.update(
+        r.read(name),
+        gradients[i] as Tensor,
+        slots.map((k) => r.read(k)),
+        at,
+      )
+      r.write(name, next.parameter)
+      slots.forEach((k, j) => {
+        r.write(k, next.slots[j] as Tensor)
+      })
+    })
+    r.write('key', ops.nextKey(key))
+    r.write('step', ops.add(count, 1))
+    const stage = await r.compile('step')
+    await makeProgram([{ do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }]).run(steps)
+    const trained = new Map<string, HostTensor>()
+    for (const v of m.network.variables) trained.set(v.name, (await state.get(v.name).read()) as HostTensor)
+    await m.setValues(trained)
+    for (const level of ladder) {
+      const variance = spread ** 2 + level ** 2
+      const points = levels([-1.5, -1, -0.5, 0, 0.5, 1, 1.5].map((v) => v * Math.sqrt(variance)))
+      const { data } = await m.score(hostTensor(points.data, [7, 1]), { sigma: level })
+      const want = [...points.data].map((v) => -v / variance)
+      expect(relativeError(data, want), `level ${level}`).toBeLessThan(0.1)
+    }
+    stage.plan.dispose()
+    state.dispose()
+  })
 })
 
 describe('stages and targets', () => {

@@ -52,12 +52,12 @@ export function samplerRound(round: SamplerRound): ChainRound {
     if (kept.length > 0) r.write(`chain/${name}Acceptance`, ops.mean(step.info.acceptance))
   }
   const steps = round.steps ?? sampler.steps
-  return plain(sampler) ? { name, steps, record } : { name, steps, begin, record }
+  return keepsState(sampler) ? { name, steps, begin, record } : { name, steps, record }
 }
 
-/** Samplers that keep nothing beside x need no start. */
-function plain(sampler: Sampler): boolean {
-  return sampler.kind === 'sgld' || sampler.kind === 'proximalSgld' || sampler.kind === 'pyld'
+/** Whether a sampler carries more than x, so that it must be begun anew when the target has changed. */
+export function keepsState(sampler: Sampler): boolean {
+  return !['sgld', 'proximalSgld', 'pyld', 'ula'].includes(sampler.kind)
 }
 
 /** The instruction that runs a compiled stage. */

@@ -121,10 +121,13 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
 
   async reinitialize(_state: State, _seed: number): Promise<void> {}
 
-  draw(r: Recorder, key: Tensor): void {
+  /** Draws the batch into `batch/data`, and returns it. */
+  draw(r: Recorder, key: Tensor): Tensor {
     const rows = orderedRows(key, this.data.count, this.batch, STREAM.dataOrder)
     const x = takeRows(r.read(DATA), rows, this.normalization)
-    r.write('batch/data', augment(x, this.options.augmentation ?? {}, key, STREAM.augmentData))
+    const batch = augment(x, this.options.augmentation ?? {}, key, STREAM.augmentData)
+    r.write('batch/data', batch)
+    return batch
   }
 
   chains(): readonly ChainRound[] {

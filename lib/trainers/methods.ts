@@ -1,10 +1,16 @@
 /** Every training method by the name that configurations and checkpoints know it by. To add one: its file, and one line here. */
+import { contrastiveDivergenceMethod } from './contrastive-divergence.ts'
 import { jemMethod, jemPlusPlusMethod } from './jem-trainers.ts'
 import type { MethodDefinition } from './method.ts'
 import { scoreMatchingMethod } from './score-matching.ts'
 
 // A definition takes its own options; those of a checkpoint or a configuration are checked by its schema.
-const list = [jemMethod, jemPlusPlusMethod, scoreMatchingMethod] as readonly unknown[] as readonly MethodDefinition[]
+const list = [
+  jemMethod,
+  jemPlusPlusMethod,
+  scoreMatchingMethod,
+  contrastiveDivergenceMethod,
+] as readonly unknown[] as readonly MethodDefinition[]
 
 /** Definitions by name. */
 export const methods: ReadonlyMap<string, MethodDefinition> = new Map(list.map((m) => [m.name, m]))

@@ -57,8 +57,13 @@ export class Replay {
 
   /** Creates the buffer and what its starts need, estimated from the data. */
   async setup(state: State, data: Dataset): Promise<void> {
-    state.create(BUFFER, [this.size, ...this.shape])
+    this.create(state)
     await this.starts.setup(state, data)
+  }
+
+  /** Creates the buffer, empty. */
+  create(state: State): void {
+    state.create(BUFFER, [this.size, ...this.shape])
   }
 
   /** Class of each buffer row number. */

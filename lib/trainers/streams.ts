@@ -25,4 +25,5 @@ export const STREAM = {
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,
+  unrolledChain: 3000,
 } as const

@@ -1,0 +1,245 @@
+/**
+ * Contrastive divergence in all its forms: chains from the data (CD-k, Hinton 2002), persistent (PCD, Tieleman 2008; with a replay buffer and
+ * re-initialisation, Du & Mordatch 2019), or short runs from noise (Nijkamp 2019); any sampler; improved CD's KL term (Du 2021) as an option.
+ */
+import { z } from 'zod'
+import type { Dataset } from '../data/dataset.ts'
+import { LangevinError, suggestion } from '../graph/errors.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import type { Model } from '../nn/model.ts'
+import { Variables } from '../nn/variables.ts'
+import { contrastiveDivergence, klTerm } from '../objectives/contrastive-divergence.ts'
+import type { Terms } from '../objectives/terms.ts'
+import * as ops from '../ops/index.ts'
+import type { Recorder, State } from '../runtime/state.ts'
+import type { Sampler } from '../samplers/sampler.ts'
+import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
+import { samplerSchema, startSchema } from '../samplers/schema.ts'
+import type { StartOptions } from '../samplers/starts.ts'
+import { networkTarget, type Target } from '../samplers/target.ts'
+import { keepsState, samplerRound } from './chain-round.ts'
+import { chainSampling } from './chain-sampling.ts'
+import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
+import { CHAIN_KEY } from './engine.ts'
+import type { ChainRound, MethodContext, MethodDefinition, SamplingCode } from './method.ts'
+import { integer } from './options.ts'
+import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
+import type { SampleOptions } from './sampling.ts'
+import { amount, count, energyFields, replaySchema } from './schema.ts'
+import { STREAM } from './streams.ts'
+import { Trainer } from './trainer.ts'
+
+/** Where the chains of a step begin. */
+export type ChainsFrom = 'data' | 'persistent' | 'noise'
+
+export interface KlTermOptions {
+  /** Factor of the term; default 1. */
+  readonly weight?: number
+  /** Last steps of the chain that the gradient goes back through; default 1, as published. */
+  readonly steps?: number
+  /** Factor of the mean log distance to the nearest other point, the entropy; default 1, 0 leaves it out. */
+  readonly entropyWeight?: number
+  /** Rows of the replay buffer (or other chains of the batch) that nearness is measured against; default 100. */
+  readonly references?: number
+}
+
+export interface ContrastiveDivergenceOptions extends EnergyOptions {
+  /**
+   * `persistent` (default): chains go on from step to step in a replay buffer. `data`: CD-k, chains begin at the batch. `noise`: short runs from
+   * `start`, which is then also how samples are drawn.
+   */
+  readonly chains?: ChainsFrom
+  /** Any sampler; its `steps` are those of a training step. Default sgld with 20 steps of size 0.01 and noise 'langevin'. */
+  readonly sampler?: SamplerOptions
+  /** Chains in a step; default the batch. With chains from data it is the batch. */
+  readonly negatives?: number
+  /** For persistent chains: rows (default 10 000), share re-initialised per draw (0.05), and where those begin. */
+  readonly buffer?: ReplayOptions
+  /** Where chains from noise begin (and persistent ones, if `buffer.start` does not say); default as in {@link SamplingOptions}. */
+  readonly start?: StartOptions
+  /** α of the penalty α·(E(x⁺)² + E(x⁻)²); default 0 (Du & Mordatch 2019: 1). */
+  readonly energyPenalty?: number
+  /** Batch-norm statistics within chains; default 'running'. */
+  readonly chainNorm?: 'batch' | 'running'
+  /** Improved contrastive divergence (Du et al. 2021): the part of the gradient through the sampler. Null (default) leaves it out. */
+  readonly klTerm?: KlTermOptions | null
+}
+
+const froms: readonly ChainsFrom[] = ['data', 'persistent', 'noise']
+const NAME = 'negatives'
+const CHAIN = `chain/${NAME}`
+const ROWS = `chain/${NAME}Rows`
+/** Where the chains of a step end if its last steps are part of the objective. */
+const END = `chain/${NAME}End`
+
+class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOptions> {
+  private readonly from: ChainsFrom
+  private readonly sampler: Sampler
+  private readonly count: number
+  private readonly replay: Replay | undefined
+  private readonly kl: Required<KlTermOptions> | undefined
+
+  constructor(context: MethodContext<ContrastiveDivergenceOptions>) {
+    super(context)
+    const { chains = 'persistent', negatives, sampler, klTerm: kl } = context.options
+    if (!froms.includes(chains))
+      throw new LangevinError('E_CONFIG', `chains: '${chains}' is not known.${suggestion(String(chains), froms)}`)
+    this.from = chains
+    this.sampler = makeSampler(sampler ?? { kind: 'sgld', steps: 20, stepSize: 0.01, noise: 'langevin' })
+    this.count = chains === 'data' ? this.batch : (negatives ?? this.batch)
+    integer('negatives', this.count, 1)
+    if (chains === 'persistent')
+      this.replay = new Replay({ ...context.options.buffer, start: this.starts.options }, context.data)
+    if (kl != null) {
+      this.kl = { weight: 1, steps: 1, entropyWeight: 1, references: 100, ...kl }
+      integer('klTerm.steps', this.kl.steps, 1)
+      integer('klTerm.references', this.kl.references, 1)
+      if (this.kl.steps > this.sampler.steps)
+        throw new RangeError(
+          `klTerm.steps must be at most the sampler's ${this.sampler.steps} steps; got ${this.kl.steps}`,
+        )
+    }
+  }
+
+  protected override startOptions(): StartOptions {
+    const { buffer, start } = this.options
+    return buffer?.start ?? start ?? super.startOptions()
+  }
+
+  override async setup(state: State, data: Dataset): Promise<void> {
+    await super.setup(state, data)
+    if (this.replay !== undefined) this.replay.create(state)
+  }
+
+  override async reinitialize(state: State, seed: number): Promise<void> {
+    await this.replay?.fill(state, seed)
+  }
+
+  override draw(r: Recorder, key: Tensor): Tensor {
+    const data = super.draw(r, key)
+    if (this.replay !== undefined) {
+      const streams = { rows: STREAM.bufferRows, reinit: STREAM.bufferReinit, start: STREAM.start }
+      const { x, rows } = this.replay.draw(r, key, this.count, streams)
+      r.write(CHAIN, x)
+      r.write(ROWS, rows)
+    } else if (this.from === 'noise') {
+      const classes = ops.randomInt(key, [this.count], { stream: STREAM.bufferClasses, bound: this.starts.classes })
+      r.write(CHAIN, this.starts.draw(r, key, classes, ops.ge(classes, 0), STREAM.start))
+    } else {
+      r.write(CHAIN, data)
+    }
+    return data
+  }
+
+  private target(r: Recorder): Target {
+    const variables = new Variables((v) => r.read(v.name))
+    return this.targetOver(variables)
+  }
+
+  private targetOver(variables: Variables): Target {
+    const { chainNorm: norm = 'running' } = this.options
+    return networkTarget(this.network, { variables, norm }, { firstStage: this.sampler.firstStage })
+  }
+
+  override chains(): readonly ChainRound[] {
+    const steps = this.sampler.steps - (this.kl?.steps ?? 0)
+    return [
+      samplerRound({ name: NAME, sampler: this.sampler, steps, stream: STREAM.chain, target: (r) => this.target(r) }),
+    ]
+  }
+
+  protected terms(context: LossContext): Terms {
+    const { r, x, energy, foreignEnergy } = context
+    const { energyPenalty = 0 } = this.options
+    const end = this.kl === undefined ? r.read(CHAIN) : this.unroll(context, this.kl.steps)
+    const negatives = ops.stopGradient(end)
+    const cd = contrastiveDivergence({
+      energyData: energy(x),
+      energyNegatives: foreignEnergy(negatives),
+      energyPenalty,
+    })
+    const metrics: Record<string, Tensor> = { ...cd.metrics }
+    if (this.sampler.steps > (this.kl?.steps ?? 0))
+      metrics.chainDrift = ops.sub(metrics.energyNegatives as Tensor, r.read(`${CHAIN}StartEnergy`))
+    if (keepsState(this.sampler)) metrics.acceptance = r.read(`${CHAIN}Acceptance`)
+    if (this.kl === undefined) return { loss: cd.loss, metrics }
+    r.write(END, negatives)
+    const term = klTerm({ energy: foreignEnergy, chain: end, ...this.entropy(context, this.kl) })
+    return { loss: ops.add(cd.loss, ops.mul(term.loss, this.kl.weight)), metrics: { ...metrics, ...term.metrics } }
+  }
+
+  /** The last steps of the chains as part of the loss, so that gradients pass through them. */
+  private unroll({ r, variables }: LossContext, steps: number): Tensor {
+    const target = this.targetOver(variables())
+    let key = r.read(CHAIN_KEY)
+    let state = this.sampler.init(target, r.read(CHAIN), key, STREAM.unrolledChain)
+    for (let i = 0; i < steps; i++) {
+      const step = this.sampler.step(target, state, key, STREAM.unrolledChain)
+      state = step.state
+      key = step.key
+    }
+    return state.x
+  }
+
+  /** Points against which chains should keep apart: rows of the buffer, or the starts of the other chains. */
+  private entropy({ r, key }: LossContext, { entropyWeight, references }: Required<KlTermOptions>) {
+    if (entropyWeight === 0) return {}
+    const pool = this.replay === undefined ? r.read(CHAIN) : r.read(BUFFER)
+    const rows = ops.randomInt(key, [references], { stream: STREAM.objective, bound: pool.shape[0] as number })
+    return { entropyWeight, references: ops.gather(pool, rows, { axis: 0 }) }
+  }
+
+  override after(r: Recorder): void {
+    if (this.replay === undefined) return
+    const ends = r.read(this.kl === undefined ? CHAIN : END)
+    r.write(BUFFER, this.replay.put(r.read(BUFFER), r.read(ROWS), ends))
+  }
+
+  override sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    const { chainNorm: norm = 'running', sampling } = this.options
+    const steps = sampling?.steps ?? this.sampler.steps * (this.from === 'noise' ? 1 : 10)
+    const sampler = sampling?.sampler === undefined ? this.sampler : makeSampler(sampling.sampler)
+    const replay = this.replay === undefined ? {} : { replay: this.replay }
+    const batch = sampling?.chains ?? this.count
+    return chainSampling(state, this.network, { batch, sampler, starts: this.starts, norm, steps, ...replay }, options)
+  }
+}
+
+/** Contrastive divergence; Adam 1e-3 with betas (0, 0.999), as Du & Mordatch 2019, and persistent chains. */
+export const contrastiveDivergenceMethod: MethodDefinition<ContrastiveDivergenceOptions> = {
+  name: 'contrastiveDivergence',
+  defaults: { batch: 128, optimizer: { kind: 'adam', learningRate: 1e-3, betas: [0, 0.999] } },
+  epochs: 100,
+  schema: z.strictObject({
+    ...energyFields,
+    chains: z.enum(['data', 'persistent', 'noise']).optional(),
+    sampler: samplerSchema.optional(),
+    negatives: count.optional(),
+    buffer: replaySchema.optional(),
+    start: startSchema.optional(),
+    energyPenalty: amount.optional(),
+    chainNorm: z.enum(['batch', 'running']).optional(),
+    klTerm: z
+      .strictObject({
+        weight: amount.optional(),
+        steps: count.optional(),
+        entropyWeight: amount.optional(),
+        references: count.optional(),
+      })
+      .nullish(),
+  }),
+  create: (context) => new ContrastiveDivergenceMethod(context),
+}
+
+/**
+ * Trains an energy by contrastive divergence. The loss hovers about zero and says nothing of progress: watch `energyGap` (chains above data; it
+ * should stay small), `chainDrift` (how far a step's chain went down) and `acceptance` of Metropolis samplers.
+ * Cost of a step: 6 forward passes and the sampler's gradients (2 passes each), with `klTerm` 8 more a step it goes back through.
+ * Spectral norm is an option of the networks (`spectralNorm`), the gradient clamp one of the samplers (`gradientClamp`).
+ * @example new ContrastiveDivergence(mlp({ inputs: 2 }), { sampler: { kind: 'mala', stepSize: 0.02, steps: 20 } })
+ */
+export class ContrastiveDivergence extends Trainer<ContrastiveDivergenceOptions> {
+  constructor(model: Model, options: ContrastiveDivergenceOptions = {}) {
+    super(contrastiveDivergenceMethod, model, options)
+  }
+}

@@ -40,7 +40,8 @@ export function tracedRate(kind: string, target: Target, probes: Tensor): Rate {
   const [m = 0, n = 0, ...shape] = probes.shape
   const flat = ops.reshape(probes, [m * n, ...shape])
   return (x, sigma) => {
-    const many = ops.reshape(ops.broadcast(x, [m, n, ...shape]), [m * n, ...shape])
+    // Rows gathered, not reshaped: a reshape of a reshape is one op of what was before both, through which no gradient would come back.
+    const many = ops.gather(x, ops.rem(ops.iota([m * n], 0), n))
     const rates = plain(many, sigma).rate
     const [product] = vjp([rates], [flat], [many])
     const quadratic = ops.reshape(ops.mul(product as Tensor, flat), [m, n, sizeOf(shape)])

@@ -13,6 +13,13 @@ export {
   type SplitOptions,
   type Transform,
 } from './dataset.ts'
+export { fitGaussian, type GaussianFit, type GaussianFitOptions } from './gaussian-fit.ts'
+export {
+  fitGaussianMixture,
+  type GaussianMixtureFit,
+  type GaussianMixtureOptions,
+  type MixtureParameters,
+} from './gaussian-mixture.ts'
 export { type IdxOptions, idxDataset, readIdx } from './idx.ts'
 export { type ImageFolderOptions, imageFolder } from './image-folder.ts'
 export { type DataSpec, dataSpec, type LoadOptions, loadDataset } from './load.ts'

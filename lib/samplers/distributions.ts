@@ -281,8 +281,8 @@ function logShares(weights: HostTensor): number[] {
   return list.map((w) => Math.log(w / total))
 }
 
-/** Inverse of a lower triangular matrix by forward substitution, and the log of its determinant. */
-function invertLower(
+/** Inverse of a lower triangular matrix [d, d] by forward substitution in float64, and the log of its determinant. `where` is for messages. */
+export function invertLower(
   where: string,
   factor: ArrayLike<number>,
   d: number,

@@ -66,13 +66,14 @@ export class Rig {
     return this.run(this.sampler.step, steps)
   }
 
-  /** Tunes for `steps` steps and fixes the tuned values. */
-  async warmup(steps: number): Promise<Trace> {
+  /** Tunes for `steps` transitions (for nuts, by the mean over the chains) and fixes the tuned values. */
+  async warmup(steps: number): Promise<void> {
     const adaptation = this.sampler.adaptation
     if (adaptation === undefined) throw new Error(`${this.sampler.kind} has no adaptation`)
-    const trace = await this.run((...a) => adaptation.step(...a), steps)
+    const many = this.sampler.transitions === undefined ? steps : 100
+    do await this.run((...a) => adaptation.step(...a), many)
+    while (((await this.read('tune/count'))[0] as number) < steps)
     await this.apply((s) => adaptation.finish(s))
-    return trace
   }
 
   /** For nuts: the draws of all chains after the same number of transitions, `count` more than the furthest has made, and how it got there. */

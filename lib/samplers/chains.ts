@@ -7,7 +7,15 @@ import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import { keyFromSeed, type Stage, State } from '../runtime/state.ts'
+import {
+  type AdvanceOptions,
+  type ChainInfo,
+  type DrawOptions,
+  type Draws,
+  RunLog,
+  type RunOptions,
+} from './chain-info.ts'
 import * as stages from './chain-stages.ts'
 import type { Sampler } from './sampler.ts'
 import { makeSampler, type SamplerOptions } from './samplers.ts'
@@ -25,53 +33,7 @@ export interface ChainsOptions extends SourceOptions {
   readonly seed?: number
 }
 
-/** What a run of chains reports. */
-export interface ChainInfo {
-  /** Steps done since the chains began, warm-up included. For NUTS a step is one leapfrog. */
-  readonly steps: number
-  /** Mean energy over the chains at each step of this run (of the point that the step left, for samplers without an accept step): float32 [steps]. */
-  readonly energy: Float32Array
-  /** Mean probability with which proposals of this run were accepted; 1 for samplers without an accept step, NaN where no step was done. */
-  readonly acceptance: number
-  /** The same, chain by chain: float32 [chains]. */
-  readonly acceptancePerChain: Float32Array
-  /** Chains that are not finite now. */
-  readonly divergent: number
-  /** Divergent transitions since the chains began, warm-up apart: chains that left the finite numbers, or the integrator's stable region. */
-  readonly divergences: number
-  /** Divergent chains at each step of this run: float32 [steps]. */
-  readonly divergencesPerStep: Float32Array
-  /** Step size as it stands, after adaptation where the sampler adapts; null for samplers without one. */
-  readonly stepSize: number | null
-  /** Passes through the target that each chain cost in this run. */
-  readonly gradients: number
-  /** Means over the steps of this run of what a sampler tells beyond this (parallelTempering: `swapAcceptance`, one number a pair of temperatures). */
-  readonly details: Readonly<Record<string, Float32Array>>
-}
-
-export interface RunOptions {
-  /** Aborting leaves the chains at a step boundary and throws E_CANCELLED. */
-  readonly signal?: AbortSignal
-  /** Called now and then with what is done of the steps (or draws) asked for. */
-  readonly onProgress?: (done: number, total: number) => void
-}
-
-export interface AdvanceOptions extends RunOptions {
-  /** Keeps x after every so many steps; default none. */
-  readonly record?: number
-}
-
-export interface DrawOptions extends RunOptions {
-  /** Draws of each chain. Default 1. */
-  readonly draws?: number
-  /** Steps from one draw to the next (transitions, for NUTS). Default 1. Not for schedules, whose draws are whole runs. */
-  readonly thin?: number
-}
-
-/** The draws [chains, draws, ...shape], and how they came about. */
-export interface Draws extends ChainInfo {
-  readonly draws: HostTensor
-}
+export type { AdvanceOptions, ChainInfo, DrawOptions, Draws, RunOptions } from './chain-info.ts'
 
 /** The two stages that advance chains. */
 type Kind = 'step' | 'adapt'
@@ -133,7 +95,7 @@ export class Chains {
     checkInteger('advance: steps', steps, 0)
     const { record } = options
     if (record !== undefined) checkInteger('advance: record', record, 1)
-    const run = await this.beginRun(options)
+    const run = await RunLog.begin(this.context, options.signal)
     const trajectory: HostTensor[] = []
     const every = record ?? Math.max(1, steps)
     for (let done = 0; done < steps; ) {
@@ -143,7 +105,7 @@ export class Chains {
       done += n
       if (record !== undefined) trajectory.push(await this.read())
     }
-    return { ...(await this.endRun(run)), trajectory }
+    return { ...(await this.told(run)), trajectory }
   }
 
   /**
@@ -167,12 +129,12 @@ export class Chains {
         `Chains.warmup: sampler ${kind} does not adapt; give the number of burn-in steps`,
       )
     checkInteger('warmup: steps', steps, 0)
-    const run = await this.beginRun(options)
+    const run = await RunLog.begin(this.context, options.signal)
     const before = this.divergences
     await this.runSteps(run, adaptation ? 'adapt' : 'step', steps, (done) => options.onProgress?.(done, steps))
     if (adaptation && steps > 0) await this.once(stages.runStage(await this.stage('finish')))
     this.divergences = before
-    return this.endRun(run)
+    return this.told(run)
   }
 
   /** Goes on and keeps `draws` draws of every chain, `thin` steps apart. Schedules run once from a fresh start for each draw. */
@@ -186,7 +148,7 @@ export class Chains {
         'E_CONFIG',
         `Chains.draw: sampler ${sampler.kind} runs its whole schedule for each draw; leave thin out`,
       )
-    const run = await this.beginRun(options)
+    const run = await RunLog.begin(this.context, options.signal)
     const buffer = await stages.DrawBuffer.make(this.context, draws, thin)
     try {
       const report = (done: number): void => options.onProgress?.(done, draws)
@@ -195,7 +157,7 @@ export class Chains {
         await this.runSteps(run, 'step', draws * thin, (n) => report(Math.floor(n / thin)), buffer)
       else await this.drawSteps(run, buffer, draws, thin, report)
       const shape = this.context.state.get(`${stages.CHAIN}x`).shape.slice(1)
-      return { ...(await this.endRun(run)), draws: hostTensor(await buffer.read(), [count, draws, ...shape]) }
+      return { ...(await this.told(run)), draws: hostTensor(await buffer.read(), [count, draws, ...shape]) }
     } finally {
       buffer.dispose()
     }
@@ -207,7 +169,7 @@ export class Chains {
   }
 
   /** A tensor that the sampler carries: momentum, scales, every temperature's points. @throws RangeError naming those there are. */
-  readState(name: string): Promise<HostTensor> {
+  async readState(name: string): Promise<HostTensor> {
     const names = stages.chainNames(this.context.state)
     if (!names.includes(name))
       throw new RangeError(
@@ -245,30 +207,18 @@ export class Chains {
     await this.once(stages.runStage(await this.stage('init')))
   }
 
+  private told(run: RunLog): Promise<ChainInfo> {
+    return run.end({ steps: this.steps, divergences: this.divergences })
+  }
+
   private async once(instruction: Instruction): Promise<void> {
     await makeProgram([instruction]).run(1)
   }
 
-  private async beginRun(options: RunOptions): Promise<Run> {
-    const { state } = this.context
-    const sums = state
-      .names()
-      .filter((n) => n.startsWith(stages.SUMS.detail) || n === stages.SUMS.acceptance || n === stages.SUMS.steps)
-    for (const name of sums) await state.get(name).write(zeroTensor(state.get(name).shape))
-    return { energy: [], divergent: [], steps: 0, signal: options.signal }
-  }
-
   /** Runs `n` steps of a program whose steps record {@link stages.RECORDED} `per` times. */
-  private async runProgram(run: Run, program: Program, n: number, per = 1): Promise<void> {
-    const result = await program.run(n, run.signal ? { signal: run.signal } : {})
-    const width = stages.RECORDED.length
-    for (let i = 0; i < result.metrics.length; i += width) {
-      run.energy.push(result.metrics[i] as number)
-      const divergent = result.metrics[i + 2] as number
-      run.divergent.push(divergent)
-      this.divergences += divergent
-    }
-    run.steps += result.completed * per
+  private async runProgram(run: RunLog, program: Program, n: number, per = 1): Promise<void> {
+    const result = await program.run(n, { signal: run.signal })
+    this.divergences += run.add(result.metrics, result.completed * per)
     this.steps += result.completed * per
     if (result.cancelled || run.signal?.aborted)
       throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${this.steps} steps`)
@@ -276,7 +226,7 @@ export class Chains {
 
   /** `n` steps of every chain, or `n` transitions where those are counted: then pieces run until the slowest chain has made them. */
   private async runSteps(
-    run: Run,
+    run: RunLog,
     kind: Kind,
     n: number,
     report: (done: number) => void,
@@ -311,7 +261,7 @@ export class Chains {
   }
 
   private async drawSteps(
-    run: Run,
+    run: RunLog,
     buffer: stages.DrawBuffer,
     draws: number,
     thin: number,
@@ -325,7 +275,7 @@ export class Chains {
   }
 
   private async drawSchedules(
-    run: Run,
+    run: RunLog,
     buffer: stages.DrawBuffer,
     draws: number,
     report: (done: number) => void,
@@ -338,41 +288,6 @@ export class Chains {
       report(i + 1)
     }
   }
-
-  private async endRun(run: Run): Promise<ChainInfo> {
-    const { state, sampler } = this.context
-    const read = async (name: string) =>
-      state.has(name) ? ((await state.get(name).read()).data as Float32Array) : undefined
-    const none = new Float32Array(this.count)
-    const steps = (await read(stages.SUMS.steps)) ?? none
-    const accepted = (await read(stages.SUMS.acceptance)) ?? none
-    const details: Record<string, Float32Array> = {}
-    for (const name of state.names().filter((n) => n.startsWith(stages.SUMS.detail))) {
-      const sum = (await read(name)) as Float32Array
-      details[name.slice(stages.SUMS.detail.length)] = sum.map((v) => v / run.steps)
-    }
-    const total = (values: Float32Array) => values.reduce((a, b) => a + b, 0)
-    return {
-      steps: this.steps,
-      energy: Float32Array.from(run.energy),
-      acceptance: total(accepted) / total(steps),
-      acceptancePerChain: accepted.map((v, i) => v / (steps[i] as number)),
-      divergent: (await read(stages.NOT_FINITE))?.[0] as number,
-      divergences: this.divergences,
-      divergencesPerStep: Float32Array.from(run.divergent),
-      stepSize: (await read(`${stages.CHAIN}stepSize`))?.[0] ?? stepSizeOf(sampler),
-      gradients: run.steps * sampler.gradientsPerStep,
-      details,
-    }
-  }
-}
-
-/** What one call gathers. */
-interface Run {
-  readonly energy: number[]
-  readonly divergent: number[]
-  steps: number
-  readonly signal: AbortSignal | undefined
 }
 
 /** The plan or copy that puts chains at their start. */
@@ -402,12 +317,6 @@ function checkStart(count: number, given: HostTensor | undefined, shape: Shape):
 function checkInteger(what: string, value: number, least: number): void {
   if (!Number.isSafeInteger(value) || value < least)
     throw new RangeError(`Chains.${what} must be an integer ≥ ${least}; got ${value}`)
-}
-
-/** The option, save that a schedule's is no step size of the chain as it stands. */
-function stepSizeOf(sampler: Sampler): number | null {
-  const { stepSize } = sampler.options as { readonly stepSize?: unknown }
-  return typeof stepSize === 'number' && !sampler.schedule ? stepSize : null
 }
 
 /** About twenty pieces, so that progress is seen; one where nobody looks would do as well, and gives the same numbers. */

@@ -85,6 +85,11 @@ export function interpolated(data: Dataset, seed: number): HostTensor {
 export const oodNames = ['uniform', 'gaussian', 'constant', 'inverted', 'shuffled', 'flipped', 'interpolated'] as const
 export type OodName = (typeof oodNames)[number]
 
+/** The sets that an evaluation takes unless told otherwise: those that the data's range (or lack of one) allows. */
+export function defaultOod(data: Pick<Dataset, 'range'>): readonly OodName[] {
+  return data.range === null ? ['uniform', 'gaussian', 'shuffled'] : ['uniform', 'inverted', 'shuffled']
+}
+
 export interface OodOptions {
   /** Rows of the noise sets. Default: as many as the data. */
   readonly count?: number | undefined

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Dataset } from '../../lib/data/dataset.ts'
 import {
   constant,
+  defaultOod,
   flipped,
   gaussianNoise,
   interpolated,
@@ -97,6 +98,7 @@ describe('out-of-distribution sets', () => {
     expect(Math.abs(mean(normal) - 20)).toBeLessThan(4 * Math.sqrt(50 / 4000))
     expect(Math.abs(mean(normal.map((x) => (x - 20) ** 2)) / 50 - 1)).toBeLessThan(4 * Math.sqrt(2 / 4000))
     expect(oodSet('flipped', data).data).toEqual(Float32Array.of(-1, 10, 3, 20, 1, 30, 1, 20))
+    for (const name of defaultOod(data)) expect(oodSet(name, data).shape).toEqual([4, 2])
     expect(await errorOf('E_DATA', () => oodSet('constant', data))).toMatch(/range is null.*Use another set/)
     expect(await errorOf('E_DATA', () => oodSet('inverted', data))).toMatch(/range is null.*give a range/)
   })

@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
+import type { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import type { VariableSpec, Variables } from '../nn/variables.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
@@ -18,6 +19,8 @@ import type { SampleOptions } from './sampling.ts'
 /** Everything a method is made from; enough to sample from a run long after its training data are gone. */
 export interface MethodContext<Options extends CommonOptions = CommonOptions> {
   readonly network: Network
+  /** The model as given, for what only its class knows (a flow's map). */
+  readonly model?: Model
   /** With the definition's defaults under them. */
   readonly options: Options
   readonly data: DataDescription

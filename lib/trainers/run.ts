@@ -78,7 +78,7 @@ export async function openRun(path: string, options: OpenOptions = {}): Promise<
   // Names with a slash are the run's own; any other belongs to the network.
   for (const [name, v] of tensors) if (!name.includes('/') && !values.has(name)) values.set(name, v)
   await model.setValues(values, checkpoint.path)
-  const method = definition.create({ network, options: trained, data: run.data })
+  const method = definition.create({ network, model, options: trained, data: run.data })
   const kept = new Map([...tensors].filter(([name]) => keptTensors(name, network)))
   for (const m of method.modules ?? []) {
     for (const v of m.variables) {

@@ -5,10 +5,12 @@
 export const STREAM = {
   dataOrder: 1,
   labelledOrder: 2,
+  flowOrder: 3,
   /** Each takes 4: crop, flip, noise, spare. */
   augmentData: 10,
   augmentLabelled: 14,
   augmentStart: 18,
+  augmentFlow: 22,
   bufferRows: 30,
   bufferReinit: 31,
   bufferClasses: 32,
@@ -22,6 +24,8 @@ export const STREAM = {
   objective: 80,
   objective2: 88,
   noise: 96,
+  /** Draws of a flow for its own phase. */
+  flow: 104,
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,

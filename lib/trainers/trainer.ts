@@ -54,7 +54,7 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
   ): AsyncGenerator<MetricsRow, void, void> {
     const { definition, model } = this
     const described = describeData(data)
-    const method = definition.create({ network: model.network, options: this.options, data: described })
+    const method = definition.create({ network: model.network, model, options: this.options, data: described })
     const plan = this.plan(data, options)
     this.dispose()
     const engine = new Engine(new State(model.device), model, method, this.options)

@@ -180,8 +180,8 @@ export class DrawBuffer {
   }
 
   /**
-   * Room for `draws` draws of each chain. Plain samplers keep x each time the instruction runs. With transitions, a draw is x after every
-   * `thin` transitions counted from `begin` [n], and the instruction may run at any time in between.
+   * Room for `draws` draws of each chain, x after every `thin` of its steps or, where those are counted, transitions from now on. The
+   * instruction runs after every step.
    */
   static async make({ state, sampler, count }: ChainContext, draws: number, thin: number): Promise<DrawBuffer> {
     const x = state.get(`${CHAIN}x`)
@@ -195,13 +195,12 @@ export class DrawBuffer {
     const at = ops.input('x', x.shape)
     const chains = ops.mul(ops.iota([count], 0), draws)
     const transitions = sampler.transitions === undefined ? undefined : state.get(CHAIN + sampler.transitions)
-    // The counter is the number of draws so far, or the transitions that each chain had made at the beginning.
+    // Steps so far, or the transitions that each chain had made at the beginning.
     const counter = ops.input('counter', transitions === undefined ? [] : [count], 'int32')
     const made = ops.input('transitions', [count], 'int32')
-    const { slot, next } =
-      transitions === undefined
-        ? { slot: ops.broadcast(counter, [count]), next: ops.add(counter, 1) }
-        : { slot: everyNth(ops.sub(made, counter), thin), next: counter }
+    const next = transitions === undefined ? ops.add(counter, 1) : counter
+    const since = transitions === undefined ? ops.broadcast(next, [count]) : ops.sub(made, counter)
+    const slot = everyNth(since, thin)
     const known = ops.logicalAnd(ops.ge(slot, 0), ops.lt(slot, draws))
     const index = ops.select(known, ops.add(chains, slot), rows - 1)
     const inputs = [buffer, counter, at, ...(transitions ? [made] : [])]
@@ -230,8 +229,8 @@ export class DrawBuffer {
   }
 }
 
-/** Which draw x is after so many transitions: 0, 1, ... at thin, 2·thin, ...; -1 in between. */
-function everyNth(transitions: Tensor, thin: number): Tensor {
-  const whole = ops.eq(ops.rem(transitions, thin), 0)
-  return ops.select(whole, ops.sub(ops.div(transitions, thin), 1), -1)
+/** Which draw x is after so many steps: 0, 1, ... at thin, 2·thin, ...; -1 in between. */
+function everyNth(steps: Tensor, thin: number): Tensor {
+  const whole = ops.eq(ops.rem(steps, thin), 0)
+  return ops.select(whole, ops.sub(ops.div(steps, thin), 1), -1)
 }

@@ -69,17 +69,19 @@ export class Chains {
     const count = given === undefined ? (options.chains ?? 100) : (given.shape[0] ?? 0)
     checkStart(count, given, shape)
     const state = new State(deviceOf(source))
+    let chains: Chains | undefined
     try {
       await state.put(stages.KEY, keyFromSeed(options.seed ?? 0))
       const { firstStage } = sampler
       const target = await bindSource('Chains', state, source, { ...options, firstStage })
       const context = { state, sampler, target, count }
-      const chains = new Chains(source, context, await prepareStart(context, start, shape))
+      chains = new Chains(source, context, await prepareStart(context, start, shape))
       await chains.restart()
       await chains.stage('step')
       return chains
     } catch (error) {
-      state.dispose()
+      if (chains === undefined) state.dispose()
+      else chains.dispose()
       throw error
     }
   }
@@ -153,9 +155,7 @@ export class Chains {
     try {
       const report = (done: number): void => options.onProgress?.(done, draws)
       if (sampler.schedule) await this.drawSchedules(run, buffer, draws, report)
-      else if (sampler.transitions)
-        await this.runSteps(run, 'step', draws * thin, (n) => report(Math.floor(n / thin)), buffer)
-      else await this.drawSteps(run, buffer, draws, thin, report)
+      else await this.runSteps(run, 'step', draws * thin, (n) => report(Math.floor(n / thin)), buffer)
       const shape = this.context.state.get(`${stages.CHAIN}x`).shape.slice(1)
       return { ...(await this.told(run)), draws: hostTensor(await buffer.read(), [count, draws, ...shape]) }
     } finally {
@@ -180,7 +180,7 @@ export class Chains {
 
   /** Frees native memory. */
   dispose(): void {
-    for (const pending of this.made.values()) void pending.then((s) => s.plan.dispose())
+    for (const pending of this.made.values()) void pending.then((s) => s.plan.dispose(), ignore)
     this.made.clear()
     for (const i of this.begin) if (i.do === 'run') i.plan.dispose()
     this.context.state.dispose()
@@ -215,11 +215,10 @@ export class Chains {
     await makeProgram([instruction]).run(1)
   }
 
-  /** Runs `n` steps of a program whose steps record {@link stages.RECORDED} `per` times. */
-  private async runProgram(run: RunLog, program: Program, n: number, per = 1): Promise<void> {
+  private async runProgram(run: RunLog, program: Program, n: number): Promise<void> {
     const result = await program.run(n, { signal: run.signal })
-    this.divergences += run.add(result.metrics, result.completed * per)
-    this.steps += result.completed * per
+    this.divergences += run.add(result.metrics, result.completed)
+    this.steps += result.completed
     if (result.cancelled || run.signal?.aborted)
       throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${this.steps} steps`)
   }
@@ -245,7 +244,10 @@ export class Chains {
     for (let done = 0; done < n; ) {
       await this.runProgram(run, program, pieceOf(run.steps - from, done, n))
       const made = (await this.transitions()).map((t, i) => t - (begin[i] as number))
-      done = kind === 'adapt' ? Math.floor(made.reduce((a, b) => a + b, 0) / made.length) : Math.min(...made)
+      done =
+        kind === 'adapt'
+          ? Math.floor(made.reduce((a, b) => a + b, 0) / made.length)
+          : made.reduce((a, b) => Math.min(a, b))
       report(Math.min(done, n))
     }
   }
@@ -258,20 +260,6 @@ export class Chains {
     const { state } = this.context
     const step = stages.runStage(await this.stage(kind))
     return [step, { do: 'record', tensors: stages.RECORDED.map((name) => state.get(name)) }]
-  }
-
-  private async drawSteps(
-    run: RunLog,
-    buffer: stages.DrawBuffer,
-    draws: number,
-    thin: number,
-    report: (done: number) => void,
-  ): Promise<void> {
-    const program = makeProgram([
-      { do: 'repeat', count: thin, body: await this.stepAndRecord('step') },
-      buffer.instruction,
-    ])
-    await inPieces(draws, report, (part) => this.runProgram(run, program, part, thin))
   }
 
   private async drawSchedules(
@@ -289,6 +277,9 @@ export class Chains {
     }
   }
 }
+
+/** What could not be compiled has nothing to dispose of; whoever asked for it has had the error. */
+function ignore(): void {}
 
 /** The plan or copy that puts chains at their start. */
 async function prepareStart(

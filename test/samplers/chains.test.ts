@@ -71,7 +71,7 @@ describe('draw', () => {
       shape: [1],
       energyAt: (x, sigma) => x.square().sum(1).div(sigma.square().add(1).mul(2)),
     })
-    const sampler = { kind: 'probabilityFlow', sigmas: { max: 4, min: 0.1, count: 6 } } as const
+    const sampler = { kind: 'probabilityFlow', sigmas: { largest: 4, smallest: 0.1, levels: 6 } } as const
     const same = await withChains(conditioned, { sampler, start: floats([1, 2], [2, 1]) }, (c) => c.draw({ draws: 2 }))
     expect(same.draws.data[0]).toBe(same.draws.data[1])
     expect(same.draws.data[2]).toBe(same.draws.data[3])
@@ -272,7 +272,6 @@ describe('running', () => {
       const run = chains.draw({ draws: 1000, thin: 2, signal: stop.signal, onProgress: () => stop.abort() })
       await expect(run).rejects.toMatchObject({ code: 'E_CANCELLED' })
       const { steps } = await chains.advance(0)
-      expect(steps % 2).toBe(0)
       expect(steps).toBeGreaterThan(0)
       expect(steps).toBeLessThan(2000)
       const want = await withChains(standard, options, async (c) => {

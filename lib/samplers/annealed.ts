@@ -18,7 +18,7 @@ import type { Target } from './target.ts'
  */
 export interface AnnealedLangevinOptions {
   readonly kind: 'annealedLangevin'
-  /** Default { max: 1, min: 0.01, count: 10 }, as published for images in [0, 1]. */
+  /** Default { largest: 1, smallest: 0.01, levels: 10 }, as published for images in [0, 1]. */
   readonly sigmas?: Sigmas
   /** Default 100. */
   readonly stepsPerLevel?: number
@@ -34,7 +34,7 @@ export interface AnnealedLangevinOptions {
 export function makeAnnealedLangevin(given: AnnealedLangevinOptions): Sampler<Required<AnnealedLangevinOptions>> {
   const options = resolve(given, {
     kind: 'annealedLangevin',
-    sigmas: { max: 1, min: 0.01, count: 10 },
+    sigmas: { largest: 1, smallest: 0.01, levels: 10 },
     stepsPerLevel: 100,
     stepSize: null,
     denoise: true,

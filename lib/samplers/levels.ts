@@ -9,20 +9,24 @@ import { everyChain, scoreOf } from './rows.ts'
 import type { Target } from './target.ts'
 
 /** Standard deviations of the noise, in units of x, from the largest down: a geometric ladder, or the levels themselves. */
-export type Sigmas = { readonly max: number; readonly min: number; readonly count: number } | readonly number[]
+export type Sigmas =
+  | { readonly largest: number; readonly smallest: number; readonly levels: number }
+  | readonly number[]
 
 /** The levels, strictly decreasing. @throws RangeError, TypeError naming the sampler */
 export function sigmaLevels(kind: string, sigmas: Sigmas, least = 1): readonly number[] {
-  if ('max' in sigmas) {
-    const { max, min, count } = sigmas
-    if (!(Number.isFinite(max) && min > 0 && max > min))
-      throw new RangeError(`sampler ${kind}: sigmas need max > min > 0, both finite; got max ${max}, min ${min}`)
-    if (!Number.isInteger(count) || count < Math.max(2, least))
-      throw new RangeError(`sampler ${kind}: sigmas.count must be an integer ≥ ${Math.max(2, least)}; got ${count}`)
-    return Array.from({ length: count }, (_, i) => max * (min / max) ** (i / (count - 1)))
+  if ('largest' in sigmas) {
+    const { largest, smallest, levels } = sigmas
+    if (!(Number.isFinite(largest) && smallest > 0 && largest > smallest))
+      throw new RangeError(
+        `sampler ${kind}: sigmas need largest > smallest > 0, both finite; got largest ${largest}, smallest ${smallest}`,
+      )
+    if (!Number.isInteger(levels) || levels < Math.max(2, least))
+      throw new RangeError(`sampler ${kind}: sigmas.levels must be an integer ≥ ${Math.max(2, least)}; got ${levels}`)
+    return Array.from({ length: levels }, (_, i) => largest * (smallest / largest) ** (i / (levels - 1)))
   }
   if (!Array.isArray(sigmas))
-    throw new TypeError(`sampler ${kind}: sigmas must be { max, min, count } or a list of levels`)
+    throw new TypeError(`sampler ${kind}: sigmas must be { largest, smallest, levels } or a list of levels`)
   const fits = (v: number, i: number) => Number.isFinite(v) && v > 0 && (i === 0 || v < (sigmas[i - 1] as number))
   const bad = sigmas.findIndex((v: number, i: number) => !fits(v, i))
   if (sigmas.length < least || bad >= 0) {

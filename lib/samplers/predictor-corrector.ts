@@ -16,7 +16,7 @@ import type { Target } from './target.ts'
  */
 export interface PredictorCorrectorOptions {
   readonly kind: 'predictorCorrector'
-  /** Default { max: 10, min: 0.01, count: 100 }. The largest should exceed the distances between data, in units of x. */
+  /** Default { largest: 10, smallest: 0.01, levels: 100 }. The largest should exceed the distances between data, in units of x. */
   readonly sigmas?: Sigmas
   /** Langevin steps at each level; default 1; 0 is reverse diffusion alone. */
   readonly correctorSteps?: number
@@ -28,7 +28,7 @@ export interface PredictorCorrectorOptions {
 export function makePredictorCorrector(given: PredictorCorrectorOptions): Sampler<Required<PredictorCorrectorOptions>> {
   const options = resolve(given, {
     kind: 'predictorCorrector',
-    sigmas: { max: 10, min: 0.01, count: 100 },
+    sigmas: { largest: 10, smallest: 0.01, levels: 100 },
     correctorSteps: 1,
     snr: 0.16,
   })

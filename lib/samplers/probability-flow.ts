@@ -25,7 +25,7 @@ import type { Target } from './target.ts'
  */
 export interface ProbabilityFlowOptions {
   readonly kind: 'probabilityFlow'
-  /** Default { max: 10, min: 0.01, count: 50 }. The largest should exceed the distances between data, in units of x. */
+  /** Default { largest: 10, smallest: 0.01, levels: 50 }. The largest should exceed the distances between data, in units of x. */
   readonly sigmas?: Sigmas
   /** 'heun' (two scores a step, default) or 'rk4' (four). */
   readonly method?: FlowMethod
@@ -33,7 +33,7 @@ export interface ProbabilityFlowOptions {
   readonly denoise?: boolean
 }
 
-const DEFAULT_SIGMAS: Sigmas = { max: 10, min: 0.01, count: 50 }
+const DEFAULT_SIGMAS: Sigmas = { largest: 10, smallest: 0.01, levels: 50 }
 
 /** @throws RangeError, LangevinError E_CONFIG for impossible options. */
 export function makeProbabilityFlow(given: ProbabilityFlowOptions): Sampler<Required<ProbabilityFlowOptions>> {

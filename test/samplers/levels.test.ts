@@ -47,7 +47,7 @@ const SHARE = 4 * Math.sqrt(0.21 / N)
 const afterDenoising = (sigma: number) => 0.3 ** 4 / (0.3 ** 2 + sigma ** 2)
 
 describe('annealed Langevin', () => {
-  const sigmas = { max: 3, min: 0.3, count: 6 }
+  const sigmas = { largest: 3, smallest: 0.3, levels: 6 }
 
   test('finds weights and moments of a mixture', async () => {
     const { draws, gradients } = await draw({ kind: 'annealedLangevin', sigmas, stepsPerLevel: 60 })
@@ -62,7 +62,7 @@ describe('annealed Langevin', () => {
   })
 
   test('an energy without levels is annealed by temperature', async () => {
-    const options = { kind: 'annealedLangevin', sigmas: { max: 0.8, min: 0.1, count: 10 }, stepsPerLevel: 30 } as const
+    const options = { kind: 'annealedLangevin', sigmas: { largest: 0.8, smallest: 0.1, levels: 10 }, stepsPerLevel: 30 } as const
     const { draws } = await draw({ ...options, stepSize: 0.006 }, plainMixture(mixture))
     const { shares, variances } = modes(draws.data, mixture)
     // Annealing by temperature fixes the weights where the modes part, at T > 1: between equal ones and those of the target.
@@ -86,7 +86,7 @@ describe('annealed Langevin', () => {
 })
 
 describe('predictor-corrector', () => {
-  const sigmas = { max: 8, min: 0.05, count: 60 }
+  const sigmas = { largest: 8, smallest: 0.05, levels: 60 }
 
   test.each([0, 1])('finds weights and moments with %i corrector steps', async (correctorSteps) => {
     const { draws, gradients } = await draw({ kind: 'predictorCorrector', sigmas, correctorSteps })
@@ -107,7 +107,7 @@ describe('predictor-corrector', () => {
 })
 
 describe('probability flow', () => {
-  const sigmas = { max: 8, min: 0.05, count: 40 }
+  const sigmas = { largest: 8, smallest: 0.05, levels: 40 }
 
   test.each(['heun', 'rk4'] as const)('%s finds weights and moments', async (method) => {
     const { draws, gradients } = await draw({ kind: 'probabilityFlow', sigmas, method })
@@ -123,7 +123,7 @@ describe('probability flow', () => {
     })
     const start = hostTensor(Float32Array.of(-3, 1, 4), [3, 1])
     const error = async (method: 'heun' | 'rk4', count: number) => {
-      const sampler = { kind: 'probabilityFlow', sigmas: { max: 4, min: 0.1, count }, method, denoise: false } as const
+      const sampler = { kind: 'probabilityFlow', sigmas: { largest: 4, smallest: 0.1, levels: count }, method, denoise: false } as const
       const chains = await Chains.start(target, { sampler, start })
       const { draws } = await chains.draw()
       chains.dispose()
@@ -163,7 +163,7 @@ describe('log density by the flow', () => {
     [12, 2],
   )
   /** The base N(0, σ₁²) is off by about |mean|/σ₁ nats. */
-  const sigmas = { max: 400, min: 0.05, count: 100 }
+  const sigmas = { largest: 400, smallest: 0.05, levels: 100 }
 
   /** Of the mixture with noise 0.05, in float64. */
   function exact(i: number): number {
@@ -185,7 +185,7 @@ describe('log density by the flow', () => {
   test("Hutchinson's estimate has the exact one as its mean", async () => {
     const flow = (options: object) =>
       probabilityFlowLogDensity(mixtureTarget(mixture), x, {
-        sigmas: { ...sigmas, count: 30 },
+        sigmas: { ...sigmas, levels: 30 },
         method: 'heun',
         ...options,
       })
@@ -211,7 +211,7 @@ describe('log density by the flow', () => {
 
 describe('networks', () => {
   test('a conditioned network is sampled at all its levels; one without levels is refused', async () => {
-    const sampler = { kind: 'probabilityFlow', sigmas: { max: 1, min: 0.1, count: 5 } } as const
+    const sampler = { kind: 'probabilityFlow', sigmas: { largest: 1, smallest: 0.1, levels: 5 } } as const
     const conditioned = mlp({ inputs: 2, hidden: [8], sigma: { smallest: 0.1 }, seed: 3 })
     const chains = await Chains.start(conditioned, { sampler, chains: 4, seed: 1 })
     const { draws } = await chains.draw()
@@ -250,8 +250,8 @@ describe('options', () => {
     await expect(start({ kind: 'annealedLangevin', sigmas: [1, 1] })).rejects.toThrow(
       /decrease strictly; got 1 at place 1/,
     )
-    await expect(start({ kind: 'annealedLangevin', sigmas: { max: 1, min: 2, count: 3 } })).rejects.toThrow(
-      /max > min > 0/,
+    await expect(start({ kind: 'annealedLangevin', sigmas: { largest: 1, smallest: 2, levels: 3 } })).rejects.toThrow(
+      /largest > smallest > 0/,
     )
     await expect(start({ kind: 'annealedLangevin', stepPerLevel: 3 })).rejects.toThrow(/Did you mean 'stepsPerLevel'/)
     await expect(start({ kind: 'probabilityFlow', method: 'huen' })).rejects.toThrow(/Did you mean 'heun'/)

@@ -92,6 +92,12 @@ export class Network {
     return this.energyOf(this.forward(x, pass))
   }
 
+  /**
+   * One Gibbs sweep x -> x' over all sites, where the network has exact conditionals (rbm, ising, potts); leaves exp(-E) invariant.
+   * Takes streams from `stream` on.
+   */
+  sweep?(x: Tensor, pass: Pass, key: Tensor, stream: number): Tensor
+
   /** True where stages 0..count-1 together are affine in x, so that PYLD's inner loop is one fused update. */
   firstStagesAffine(count: number): boolean {
     return this.stages.slice(0, count).every((s) => s.layer.affine)

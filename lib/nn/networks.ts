@@ -5,6 +5,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompositionRule, compositionNetwork } from './compose.ts'
 import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
+import { isingNetwork, pottsNetwork } from './discrete.ts'
 import { type FlowConfig, flowNetwork } from './flow.ts'
 import { buildFlow } from './flows.ts'
 import {
@@ -21,6 +22,7 @@ import {
 } from './layer.ts'
 import { Network, type NetworkConfig, type NetworkOptions, type Stage } from './network.ts'
 import { type NormName, norm } from './norms.ts'
+import { RbmNetwork, type RbmNetworkOptions } from './rbm.ts'
 import { type SpectralNormOption, spectralNormConfig } from './spectral-norm.ts'
 import type { Scope } from './variables.ts'
 
@@ -254,6 +256,9 @@ const builders: Readonly<Record<string, (options: never) => Network>> = {
   convEnergy: convEnergyNetwork as (o: never) => Network,
   wideResNet: wideResNetNetwork as (o: never) => Network,
   composition: composed as (o: never) => Network,
+  rbm: (options: RbmNetworkOptions) => new RbmNetwork(options),
+  ising: isingNetwork as (o: never) => Network,
+  potts: pottsNetwork as (o: never) => Network,
   flow: (options: { readonly flow: FlowConfig }) => flowNetwork(buildFlow(options.flow)),
 }
 

@@ -1,6 +1,7 @@
 /** The registry: options of every kind of sampler, and the sampler that options describe. The samplers themselves stand one a file. */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type AnnealedLangevinOptions, makeAnnealedLangevin } from './annealed.ts'
+import { type BlockGibbsOptions, makeBlockGibbs } from './block-gibbs.ts'
 import { type GibbsWithGradientsOptions, makeGibbsWithGradients } from './gibbs-with-gradients.ts'
 import { type HmcOptions, makeHmc } from './hmc.ts'
 import { makePreconditionedLangevin, makeUla, type PreconditionedLangevinOptions, type UlaOptions } from './langevin.ts'
@@ -16,6 +17,7 @@ import { makeParallelTempering, type ParallelTemperingOptions } from './temperin
 import { makeUnderdamped, type UnderdampedOptions } from './underdamped.ts'
 
 export type { AnnealedLangevinOptions } from './annealed.ts'
+export type { BlockGibbsOptions } from './block-gibbs.ts'
 export type { GibbsWithGradientsOptions } from './gibbs-with-gradients.ts'
 export type { HmcOptions } from './hmc.ts'
 export type { PreconditionedLangevinOptions, UlaOptions } from './langevin.ts'
@@ -45,6 +47,7 @@ export type SamplerOptions =
   | ProbabilityFlowOptions
   | ParallelTemperingOptions
   | GibbsWithGradientsOptions
+  | BlockGibbsOptions
 
 type Makers = {
   readonly [K in SamplerOptions['kind']]: (options: Extract<SamplerOptions, { kind: K }>) => Sampler<SamplerOptions>
@@ -66,6 +69,7 @@ const makers: Makers = {
   probabilityFlow: makeProbabilityFlow,
   parallelTempering: (options) => makeParallelTempering(options, makeSampler),
   gibbsWithGradients: makeGibbsWithGradients,
+  blockGibbs: makeBlockGibbs,
 }
 
 /** The kinds that {@link makeSampler} knows. */

@@ -17,6 +17,8 @@ export interface Target {
   logDensityAt?(x: Tensor, sigma: Tensor): Tensor
   /** Shape of one example, where it is known. */
   readonly shape?: Shape
+  /** One sweep of exact conditionals over all sites of x [n, ...shape], where the network has them; takes streams from `stream` on. */
+  sweep?(x: Tensor, key: Tensor, stream: number): Tensor
   readonly split?: {
     first(x: Tensor): Tensor
     rest(h: Tensor): Tensor
@@ -44,6 +46,7 @@ export function networkTarget(network: Network, pass: Pass, options: NetworkTarg
   const plain: Target = {
     shape: network.shape,
     logDensity: (x) => density(network.forward(x, pass)),
+    ...(network.sweep && { sweep: (x, key, stream) => network.sweep?.(x, pass, key, stream) as Tensor }),
     ...(network.conditioned && { logDensityAt: (x, sigma) => density(network.forward(x, { ...pass, sigma })) }),
   }
   if (network.stages.length === 1) return plain
@@ -98,9 +101,11 @@ function negated(energy: Tensor, x: Tensor): Tensor {
 /** p(x)^beta: inverse temperature beta, for all chains or float32 [n]. */
 export function tempered(target: Target, beta: number | Tensor): Target {
   if (beta === 1) return target
+  // The conditionals are those of temperature 1.
+  const { sweep: _, ...rest } = target
   const { split, logDensityAt } = target
   return {
-    ...target,
+    ...rest,
     logDensity: (x) => ops.mul(target.logDensity(x), beta),
     ...(logDensityAt && { logDensityAt: (x: Tensor, sigma: Tensor) => ops.mul(logDensityAt(x, sigma), beta) }),
     ...(split && { split: { ...split, rest: (h: Tensor) => ops.mul(split.rest(h), beta) } }),

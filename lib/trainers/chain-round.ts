@@ -57,7 +57,7 @@ export function samplerRound(round: SamplerRound): ChainRound {
 
 /** Whether a sampler carries more than x, so that it must be begun anew when the target has changed. */
 export function keepsState(sampler: Sampler): boolean {
-  return !['sgld', 'proximalSgld', 'pyld', 'ula'].includes(sampler.kind)
+  return !['sgld', 'proximalSgld', 'pyld', 'ula', 'blockGibbs'].includes(sampler.kind)
 }
 
 /** The instruction that runs a compiled stage. */

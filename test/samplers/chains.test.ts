@@ -1,7 +1,7 @@
 /** Chains: what is drawn and when, draws by transitions (NUTS), warm-up, information per chain, sources and their options, cancelling, refusals. */
 import { describe, expect, test } from 'vitest'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
-import { defineEnergy } from '../../lib/nn/models.ts'
+import { convEnergy, defineEnergy } from '../../lib/nn/models.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { Chains, type ChainsOptions } from '../../lib/samplers/chains.ts'
@@ -294,5 +294,39 @@ describe('running', () => {
     await expect(Chains.start(standard, { start: { kind: 'data' } })).rejects.toThrow(/needs a data set/)
     const misfit = { start: floats([1, 2], [1, 2]) }
     await expect(Chains.start(standard, misfit)).rejects.toMatchObject({ code: 'E_SHAPE' })
+  })
+})
+
+describe('convolutional energies on images', () => {
+  const shape = [5, 1, 8, 8]
+  const plain = convEnergy({ shape: [1, 8, 8], channels: [4, 4], seed: 2 })
+  const conditioned = convEnergy({ shape: [1, 8, 8], channels: [4, 4], sigma: { smallest: 0.1 }, seed: 2 })
+  const sigmas = { largest: 1, smallest: 0.1, levels: 4 }
+
+  test.each([
+    { kind: 'parallelTempering', temperatures: [1, 2, 4], inner: { kind: 'mala', stepSize: 0.3 } },
+    { kind: 'gibbsWithGradients', flips: 3 },
+  ] as const)('$kind: the energies it keeps are those of its points', async (sampler) => {
+    await withChains(plain, { sampler, chains: 5, seed: 3 }, async (chains) => {
+      const { acceptance } = await chains.advance(12)
+      expect(acceptance).toBeGreaterThan(0.05)
+      const x = await chains.read()
+      expect(x.shape).toEqual(shape)
+      const kept = (await chains.readState('energy')).data.subarray(0, 5)
+      const energy = await plain.energy(x)
+      for (const [i, e] of energy.entries()) expect(kept[i]).toBeCloseTo(e, 4)
+      if (sampler.kind === 'gibbsWithGradients') expect(new Set(x.data)).toEqual(new Set([0, 1]))
+    })
+  })
+
+  test.each([
+    { kind: 'annealedLangevin', sigmas, stepsPerLevel: 3 },
+    { kind: 'predictorCorrector', sigmas },
+    { kind: 'probabilityFlow', sigmas },
+  ] as const)('$kind draws finite images', async (sampler) => {
+    const { draws, divergences } = await sample(conditioned, { sampler, chains: 5, seed: 3 })
+    expect(draws.shape).toEqual([5, 1, 1, 8, 8])
+    expect(divergences).toBe(0)
+    expect(new Set(draws.data).size).toBe(5 * 64)
   })
 })

@@ -13,8 +13,8 @@ import { readSafetensors } from '../../lib/runtime/safetensors.ts'
 import { CHECKPOINT_FILE } from '../../lib/trainers/checkpoint.ts'
 import { METRICS_FILE } from '../../lib/trainers/fit.ts'
 import type { JemOptions } from '../../lib/trainers/jem.ts'
-import type { Jem, JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
 import type { FitOptions } from '../../lib/trainers/options.ts'
+import type { Trainer } from '../../lib/trainers/trainer.ts'
 
 setThreads(1)
 
@@ -64,7 +64,7 @@ export interface Watched {
 
 /** Runs fit to its end. */
 export async function fitAll(
-  trainer: Jem | JemPlusPlus,
+  trainer: Pick<Trainer, 'fit'>,
   data: Dataset,
   options: FitOptions & { onRow?: (row: MetricsRow) => void } = {},
 ): Promise<Watched> {

@@ -58,7 +58,7 @@ export class Chains {
   }
 
   /**
-   * Places the chains and compiles the step.
+   * Places the chains and compiles the step. A model's numbers are taken as they are now; later training does not reach these chains.
    * @throws RangeError, LangevinError E_SHAPE, E_CONFIG for what does not fit.
    */
   static async start(source: DensitySource, options: ChainsOptions = {}): Promise<Chains> {

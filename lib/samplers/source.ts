@@ -21,7 +21,7 @@ export interface SourceOptions {
   readonly norm?: 'batch' | 'running'
   /** Noise level of a noise-conditioned network; default its smallest. Samplers over several levels set it themselves. */
   readonly sigma?: number
-  /** Chains draw from p(x)^(1/temperature); default 1. */
+  /** Chains draw from p(x)^(1/temperature), and the energies told are E(x)/temperature; default 1. */
   readonly temperature?: number
 }
 

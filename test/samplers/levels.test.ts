@@ -7,7 +7,7 @@ import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { mlp } from '../../lib/nn/models.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { Chains } from '../../lib/samplers/chains.ts'
-import { probabilityFlowLogDensity } from '../../lib/samplers/probability-flow.ts'
+import { probabilityFlowLogDensity } from '../../lib/samplers/flow-density.ts'
 import type { SamplerOptions } from '../../lib/samplers/samplers.ts'
 import { energyTarget, type Target } from '../../lib/samplers/target.ts'
 import { type Mixture, mixtureTarget, modes, plainMixture } from './multimodal.ts'
@@ -62,7 +62,11 @@ describe('annealed Langevin', () => {
   })
 
   test('an energy without levels is annealed by temperature', async () => {
-    const options = { kind: 'annealedLangevin', sigmas: { largest: 0.8, smallest: 0.1, levels: 10 }, stepsPerLevel: 30 } as const
+    const options = {
+      kind: 'annealedLangevin',
+      sigmas: { largest: 0.8, smallest: 0.1, levels: 10 },
+      stepsPerLevel: 30,
+    } as const
     const { draws } = await draw({ ...options, stepSize: 0.006 }, plainMixture(mixture))
     const { shares, variances } = modes(draws.data, mixture)
     // Annealing by temperature fixes the weights where the modes part, at T > 1: between equal ones and those of the target.
@@ -123,7 +127,12 @@ describe('probability flow', () => {
     })
     const start = hostTensor(Float32Array.of(-3, 1, 4), [3, 1])
     const error = async (method: 'heun' | 'rk4', count: number) => {
-      const sampler = { kind: 'probabilityFlow', sigmas: { largest: 4, smallest: 0.1, levels: count }, method, denoise: false } as const
+      const sampler = {
+        kind: 'probabilityFlow',
+        sigmas: { largest: 4, smallest: 0.1, levels: count },
+        method,
+        denoise: false,
+      } as const
       const chains = await Chains.start(target, { sampler, start })
       const { draws } = await chains.draw()
       chains.dispose()
@@ -182,6 +191,14 @@ describe('log density by the flow', () => {
       expect(Math.abs(v - exact(i))).toBeLessThan(0.02 + 0.002 * Math.abs(exact(i)))
   })
 
+  test('does not depend on the batch', async () => {
+    const flow = (batch: number) =>
+      probabilityFlowLogDensity(mixtureTarget(mixture), x, { sigmas: { ...sigmas, levels: 20 }, batch })
+    const [whole, parts] = [await flow(12), await flow(5)]
+    expect(parts.logDensity).toEqual(whole.logDensity)
+    expect(parts.latent.data).toEqual(whole.latent.data)
+  })
+
   test("Hutchinson's estimate has the exact one as its mean", async () => {
     const flow = (options: object) =>
       probabilityFlowLogDensity(mixtureTarget(mixture), x, {
@@ -204,6 +221,7 @@ describe('log density by the flow', () => {
     const trace = 'hutchinsn' as 'hutchinson'
     await expect(probabilityFlowLogDensity(target, x, { trace })).rejects.toThrow(/Did you mean 'hutchinson'/)
     await expect(probabilityFlowLogDensity(target, x, { probes: 0 })).rejects.toThrow(RangeError)
+    await expect(probabilityFlowLogDensity(target, x, { batch: 0 })).rejects.toThrow(/batch must be a positive/)
     const { signal } = { signal: AbortSignal.abort() }
     await expect(probabilityFlowLogDensity(target, x, { signal })).rejects.toMatchObject({ code: 'E_CANCELLED' })
   })

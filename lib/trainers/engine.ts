@@ -102,7 +102,8 @@ export class Engine {
     if (this.options.ema != null) {
       for (const p of this.parameters()) await state.put(`ema/${p.state}`, await state.get(p.state).read())
     }
-    for (const name of [TRAIN_KEY, CHAIN_KEY, ...phases.slice(1).map((p, i) => phaseKey(p, i + 1))])
+    const keys = this.method.segments(plan).flatMap((s) => s.phases.map(phaseKey))
+    for (const name of [TRAIN_KEY, CHAIN_KEY, ...keys])
       if (!state.has(name)) await state.put(name, keyFromSeed(this.seed))
     await state.put(RATE_SCALE, hostTensor(new Float32Array([1]), []))
     await this.method.setup(state, data)
@@ -242,7 +243,8 @@ export class Engine {
     const optimizer = this.optimizerOf(phase)
     const trainKey = r.read(TRAIN_KEY)
     const step = ops.reshape(ops.cast(ops.slice(trainKey, [2], [3]), 'float32'), [])
-    const factor = scheduleFactor(this.options.schedule ?? { kind: 'constant' }, { step, ...plan })
+    const schedule = phase.schedule ?? this.options.schedule ?? { kind: 'constant' }
+    const factor = scheduleFactor(schedule, { step, ...plan })
     const learningRate = ops.mul(ops.mul(factor, optimizer.learningRate), r.read(RATE_SCALE))
     const { gradientClip, ema } = this.options
     const norm = `metric/${metricNames(phase).gradientNorm}`

@@ -10,6 +10,7 @@ import type { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import type { VariableSpec, Variables } from '../nn/variables.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
+import type { ScheduleOptions } from '../optim/schedules.ts'
 import type { Instruction } from '../runtime/program.ts'
 import type { Recorder, Stage, State } from '../runtime/state.ts'
 import type { DataDescription } from './checkpoint.ts'
@@ -86,6 +87,8 @@ export interface Phase {
   readonly repeat?: number
   /** Default the trainer's. */
   readonly optimizer?: OptimizerOptions
+  /** Default the trainer's. Epochs and steps count from the start of the run. */
+  readonly schedule?: ScheduleOptions
   /** Draws batch and chain starts. `key` counts the phase's own runs. */
   draw(r: Recorder, key: Tensor): void
   /** Sampler rounds between draw and objective. */

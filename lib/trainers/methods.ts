@@ -1,15 +1,19 @@
 /** Every training method by the name that configurations and checkpoints know it by. To add one: its file, and one line here. */
+import { adversarialMethod } from './adversarial.ts'
 import { contrastiveDivergenceMethod } from './contrastive-divergence.ts'
 import { jemMethod, jemPlusPlusMethod } from './jem-trainers.ts'
 import type { MethodDefinition } from './method.ts'
+import { sadaJemMethod } from './sada-jem.ts'
 import { scoreMatchingMethod } from './score-matching.ts'
 
 // A definition takes its own options; those of a checkpoint or a configuration are checked by its schema.
 const list = [
   jemMethod,
   jemPlusPlusMethod,
+  sadaJemMethod,
   scoreMatchingMethod,
   contrastiveDivergenceMethod,
+  adversarialMethod,
 ] as readonly unknown[] as readonly MethodDefinition[]
 
 /** Definitions by name. */

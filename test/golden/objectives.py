@@ -233,6 +233,17 @@ def discrete_cases(out):
     out["ratioMatchingOneHot"] = result(over(ratios, h, rows), q)
 
 
+def dual_adversarial_cases(out):
+    """Binary cross entropy with logits -E, data 1 and contrastive samples 0, over all; and the AUC, by counting pairs."""
+    e = Energy()
+    data, contrast = e(pattern((N, D), 20)), e(pattern((2 * N, D), 25, 1.5))
+    targets = torch.cat([torch.ones(N), torch.zeros(2 * N)])
+    loss = F.binary_cross_entropy_with_logits(-torch.cat([data, contrast]), targets)
+    out["contrastiveLogistic"] = result(loss, dict(e.named_parameters()))
+    pairs = [(float(a > b) + 0.5 * float(a == b)) for a in -data for b in -contrast]
+    out["areaUnderCurve"] = {"loss": sum(pairs) / len(pairs), "gradients": {}}
+
+
 def classification_cases(out):
     logits = torch.nn.Parameter(pattern((N, 4), 70, 2.0))
     y = torch.tensor([3, 0, 2, 2])
@@ -242,7 +253,7 @@ def classification_cases(out):
 
 if __name__ == "__main__":
     cases = {}
-    for write in [score_matching_cases, contrastive_cases, vera_cases, divergence_cases, discrete_cases, classification_cases]:
+    for write in [score_matching_cases, contrastive_cases, vera_cases, divergence_cases, discrete_cases, dual_adversarial_cases, classification_cases]:
         write(cases)
     with open(os.path.join(HERE, "objectives.json"), "w") as f:
         f.write("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in cases.items()) + "\n}\n")

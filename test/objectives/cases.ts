@@ -12,6 +12,7 @@ import {
   ratioMatching,
   ratioMatchingWith,
 } from '../../lib/objectives/discrete.ts'
+import { areaUnderCurve, contrastiveLogistic } from '../../lib/objectives/dual-adversarial.ts'
 import { flowContrastive } from '../../lib/objectives/flow-contrastive.ts'
 import { noiseContrastive } from '../../lib/objectives/noise-contrastive.ts'
 import {
@@ -189,6 +190,20 @@ function discrete(): Record<string, (b: Bench) => Tensor> {
   }
 }
 
+function dualAdversarial(): Record<string, (b: Bench) => Tensor> {
+  const energies = (b: Bench, trained = true) => {
+    const e = energy(b, 0, trained).plain
+    return { energyData: e(rows(b)), energyNegatives: e(b.data([2 * N, D], 25, 1.5)) }
+  }
+  return {
+    contrastiveLogistic: (b) => contrastiveLogistic(energies(b)).loss,
+    areaUnderCurve: (b) => {
+      const { energyData, energyNegatives } = energies(b, false)
+      return areaUnderCurve(ops.neg(energyData), ops.neg(energyNegatives))
+    },
+  }
+}
+
 function labelled(smoothing: number) {
   return (b: Bench): Tensor => {
     const logits = b.train('logits', b.data([N, 4], 70, 2))
@@ -211,6 +226,7 @@ export const cases: Readonly<Record<string, (b: Bench) => Tensor>> = {
   klTerm: (b) => divergence(b, false),
   klTermEntropy: (b) => divergence(b, true),
   ...discrete(),
+  ...dualAdversarial(),
   crossEntropy: labelled(0),
   crossEntropySmooth: labelled(0.25),
 }

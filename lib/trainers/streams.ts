@@ -25,7 +25,7 @@ export const STREAM = {
   objective2: 88,
   noise: 96,
   /** Draws of a flow for its own phase. */
-  flow: 104,
+  flow: 112,
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,

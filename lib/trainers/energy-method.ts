@@ -78,6 +78,8 @@ export interface LossContext {
   foreignEnergy(x: Tensor): Tensor
   /** E(x, σ), σ [n], of a noise-conditioned network. */
   noisyEnergy(x: Tensor, sigma: Tensor): Tensor
+  /** Class logits [n, classes] of a classifier over data; statistics are kept. */
+  logits(x: Tensor): Tensor
 }
 
 /** A method of one phase with a batch of data. Its subclasses give the loss, and what else they need. */
@@ -125,9 +127,14 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
   draw(r: Recorder, key: Tensor): Tensor {
     const rows = orderedRows(key, this.data.count, this.batch, STREAM.dataOrder)
     const x = takeRows(r.read(DATA), rows, this.normalization)
-    const batch = augment(x, this.options.augmentation ?? {}, key, STREAM.augmentData)
+    const batch = this.prepare(augment(x, this.options.augmentation ?? {}, key, STREAM.augmentData), key)
     r.write('batch/data', batch)
     return batch
+  }
+
+  /** What a subclass makes of the batch (binarising); default nothing. */
+  protected prepare(x: Tensor, _key: Tensor): Tensor {
+    return x
   }
 
   chains(): readonly ChainRound[] {
@@ -140,11 +147,12 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
     const own = variables()
     const { norm = 'batch', statisticsMomentum = 0.1, recovery } = this.options
     const kept: Map<string, Tensor>[] = []
-    const energy = (x: Tensor, sigma?: Tensor, keep = true): Tensor => {
+    const forward = (x: Tensor, sigma?: Tensor, keep = true): Tensor => {
       const statistics = new Map<string, Tensor>()
       if (keep) kept.push(statistics)
-      return this.network.energy(x, passOf(own, norm, keep ? statistics : undefined, sigma))
+      return this.network.forward(x, passOf(own, norm, keep ? statistics : undefined, sigma))
     }
+    const energy = (x: Tensor, sigma?: Tensor, keep = true): Tensor => this.network.energyOf(forward(x, sigma, keep))
     const { loss, metrics } = this.terms({
       r,
       variables,
@@ -153,6 +161,10 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
       energy: (x) => energy(x),
       foreignEnergy: (x) => energy(x, undefined, false),
       noisyEnergy: (x, sigma) => energy(x, sigma),
+      logits: (x) => {
+        this.network.needClasses('logits')
+        return forward(x)
+      },
     })
     const limit = recoveryDefaults(recovery).energyLimit
     const guards = ['energyData', 'energyNegatives'].filter((n) => n in metrics).map((name) => ({ name, limit }))

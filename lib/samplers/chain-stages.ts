@@ -83,7 +83,7 @@ export function recordStep(context: ChainContext, kind: 'step' | 'adapt'): Promi
   const before = readChain(r, state)
   const stepped = stepOf(sampler, kind)(target(r), before, r.read(KEY), STREAM_NOISE)
   const after = kind === 'step' ? holdFinished(r, sampler, before, stepped.state, count) : stepped.state
-  for (const [name, t] of Object.entries(after)) r.write(CHAIN + name, t)
+  for (const [name, t] of Object.entries(after)) if (t !== before[name]) r.write(CHAIN + name, t)
   r.write(KEY, stepped.key)
   writeInfo(r, state, stepped, completed(sampler, before, after, count))
   r.write(NOT_FINITE, notFinite(after.x))
@@ -132,7 +132,7 @@ function holdFinished(
   const held = ops.ge(before[sampler.transitions] as Tensor, r.read(GOAL))
   const kept = Object.entries(after).map(([name, t]) => {
     const old = before[name]
-    return [name, old === undefined || t.shape[0] !== n ? t : selectRows(held, old, t)] as const
+    return [name, old === undefined || old === t || t.shape[0] !== n ? t : selectRows(held, old, t)] as const
   })
   return Object.fromEntries(kept) as unknown as SamplerState
 }

@@ -54,6 +54,9 @@ type Settings = Required<Omit<PairwiseOptions, 'initial'>> & {
   readonly initial: { coupling: number; field: number }
 } & Form
 
+/** Sites that a sweep goes through one by one: each is a product with the matrix of couplings in the graph. */
+const MOST_COUPLED = 64
+
 /** See {@link ising} and {@link potts}. Variables: `coupling` (with 'bond', `coupling.0`, `coupling.1`, ... by axis) and `field`. */
 export class PairwiseNetwork extends Network {
   /** 'ising': binary x. 'potts': one-hot x. */
@@ -73,6 +76,11 @@ export class PairwiseNetwork extends Network {
     this.states = kind === 'ising' ? 2 : width
     this.values = settings.values
     this.settings = settings
+  }
+
+  /** Whether the sites are few enough to {@link sweep}, where all pairs are coupled; always on a lattice. */
+  get sweeps(): boolean {
+    return this.settings.coupling !== 'full' || sizeOf(this.settings.shape) <= MOST_COUPLED
   }
 
   /**
@@ -227,10 +235,10 @@ function allPairs({ shape, width, initial }: Settings, y: Tensor, scope: Scope):
 function colours(s: Settings): { readonly colour: readonly number[]; readonly count: number } {
   if (s.coupling !== 'full') return siteColours(s.shape, s.boundary)
   const sites = sizeOf(s.shape)
-  if (sites > 64) {
+  if (sites > MOST_COUPLED) {
     throw new LangevinError(
       'E_CONFIG',
-      `${s.kind}: a Gibbs sweep goes site by site where all are coupled, for at most 64 sites; this one has ${sites}. Use sampler 'gibbsWithGradients'.`,
+      `${s.kind}: a Gibbs sweep goes site by site where all are coupled, for at most ${MOST_COUPLED} sites; this one has ${sites}. Use sampler 'gibbsWithGradients'.`,
     )
   }
   return { colour: Array.from({ length: sites }, (_, i) => i), count: sites }

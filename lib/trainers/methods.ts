@@ -1,8 +1,13 @@
 /** Every training method by the name that configurations and checkpoints know it by. To add one: its file, and one line here. */
 import { adversarialMethod } from './adversarial.ts'
 import { contrastiveDivergenceMethod } from './contrastive-divergence.ts'
+import { pseudoLikelihoodMethod, ratioMatchingMethod } from './discrete.ts'
+import { flowContrastiveMethod } from './flow-contrastive.ts'
 import { jemMethod, jemPlusPlusMethod } from './jem-trainers.ts'
+import { maximumLikelihoodMethod } from './maximum-likelihood.ts'
 import type { MethodDefinition } from './method.ts'
+import { rbmMethod } from './rbm.ts'
+import { noiseContrastiveMethod } from './noise-contrastive.ts'
 import { sadaJemMethod } from './sada-jem.ts'
 import { scoreMatchingMethod } from './score-matching.ts'
 
@@ -13,7 +18,13 @@ const list = [
   sadaJemMethod,
   scoreMatchingMethod,
   contrastiveDivergenceMethod,
+  rbmMethod,
+  pseudoLikelihoodMethod,
+  ratioMatchingMethod,
   adversarialMethod,
+  maximumLikelihoodMethod,
+  noiseContrastiveMethod,
+  flowContrastiveMethod,
 ] as readonly unknown[] as readonly MethodDefinition[]
 
 /** Definitions by name. */

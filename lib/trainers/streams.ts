@@ -26,6 +26,7 @@ export const STREAM = {
   noise: 96,
   /** Draws of a flow for its own phase. */
   flow: 112,
+  binarize: 112,
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,

@@ -120,13 +120,13 @@ export function plainNoise(options: NoiseOptions): NoiseOptions {
  * Noise by a distribution. `form` is one of the same graphs, whatever its numbers, which are read from the state: so an opened run, which has the
  * numbers but no data, uses it too.
  */
-function fromDistribution(form: Distribution, fit: (data: Dataset) => Promise<Distribution>): Noise {
+function fromDistribution(form: Distribution, estimate: (data: Dataset) => Promise<Distribution>): Noise {
   const tensor = (r: Recorder) => (name: string) => r.read(`${PREFIX}${name}`)
   const logDensity = (r: Recorder, x: Tensor): Tensor => form.logDensity(tensor(r), x)
   return {
     modules: [],
     async setup(state, data) {
-      for (const [name, value] of (await fit(data)).parameters) await state.put(`${PREFIX}${name}`, value)
+      for (const [name, value] of (await estimate(data)).parameters) await state.put(`${PREFIX}${name}`, value)
     },
     sample(r, key, n, stream) {
       const x = form.sample(tensor(r), key, n, stream)

@@ -1,6 +1,6 @@
 /** Whether rows are independent standard normals: moments within standard errors, and the distribution function. */
 
-import { deviation } from './rig.ts'
+import { meanOf } from './rig.ts'
 import { type KnownTarget, normalCdf } from './targets.ts'
 
 /** The worst of what was looked at, in standard errors (moments), and Kolmogorov's statistic √n·sup|F_n - Φ| over the coordinates. */
@@ -19,20 +19,23 @@ export function normality(target: KnownTarget, data: ArrayLike<number>): Normali
   )
   const column = (j: number) => rows.map((z) => z[j] as number)
   const looked: { where: string; off: number }[] = []
-  const look = (where: string, v: number[], expected: number) => looked.push({ where, off: deviation(v, expected) })
+  /** The mean of v beside what it is for standard normals, with the variance that v has for them. */
+  const look = (where: string, v: number[], expected: number, variance: number) =>
+    looked.push({ where, off: Math.abs(meanOf(v) - expected) / Math.sqrt(variance / n) })
   let kolmogorov = 0
   for (let j = 0; j < d; j++) {
     const z = column(j)
-    look(`mean of z${j}`, z, 0)
-    for (const [power, expected] of [
-      [2, 1],
-      [3, 0],
-      [4, 3],
+    look(`mean of z${j}`, z, 0, 1)
+    for (const [power, expected, variance] of [
+      [2, 1, 2],
+      [3, 0, 15],
+      [4, 3, 96],
     ] as const) {
       look(
         `z${j}^${power}`,
         z.map((v) => v ** power),
         expected,
+        variance,
       )
     }
     if (j > 0) {
@@ -41,11 +44,13 @@ export function normality(target: KnownTarget, data: ArrayLike<number>): Normali
         `z${j - 1}·z${j}`,
         z.map((v, i) => v * (other[i] as number)),
         0,
+        1,
       )
       look(
         `z${j - 1}²·z${j}²`,
         z.map((v, i) => v * v * (other[i] as number) ** 2),
         1,
+        8,
       )
     }
     kolmogorov = Math.max(kolmogorov, kolmogorovStatistic(z))

@@ -2,12 +2,16 @@
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
+import { setThreads } from '../../lib/runtime/addon.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { makeProgram } from '../../lib/runtime/program.ts'
 import { keyFromSeed, Recorder, State } from '../../lib/runtime/state.ts'
 import { selectRows } from '../../lib/samplers/rows.ts'
 import type { Sampler, SamplerState, StepResult } from '../../lib/samplers/sampler.ts'
 import type { Target } from '../../lib/samplers/target.ts'
+
+// Small work: a second thread costs more than it gives, most of all beside other test files.
+setThreads(1)
 
 /** What `transitions` keeps of each chain. */
 const captured = ['x', 'leapfrogs', 'acceptance'] as const
@@ -38,7 +42,7 @@ export class Rig {
     const { state } = rig
     await state.put('x', x)
     await state.put('key', keyFromSeed(seed))
-    await state.put('goal', hostTensor(new Int32Array([0]), []))
+    await state.put('goal', hostTensor(new Int32Array(x.shape[0] as number), [x.shape[0] as number]))
     const r = new Recorder(state)
     const first = sampler.init(rig.target, r.read('x'), r.read('key'), 1000)
     rig.names = Object.keys(first)
@@ -66,22 +70,23 @@ export class Rig {
     return this.run(this.sampler.step, steps)
   }
 
-  /** Tunes for `steps` transitions (for nuts, by the mean over the chains) and fixes the tuned values. */
-  async warmup(steps: number): Promise<void> {
+  /** Tunes for as many transitions as the windows are laid out for (for nuts, by the mean over the chains) and fixes the tuned values. */
+  async warmup(): Promise<void> {
     const adaptation = this.sampler.adaptation
     if (adaptation === undefined) throw new Error(`${this.sampler.kind} has no adaptation`)
+    const { steps } = adaptation
     const many = this.sampler.transitions === undefined ? steps : 100
     do await this.run((...a) => adaptation.step(...a), many)
     while (((await this.read('tune/count'))[0] as number) < steps)
     await this.apply((s) => adaptation.finish(s))
   }
 
-  /** For nuts: the draws of all chains after the same number of transitions, `count` more than the furthest has made, and how it got there. */
+  /** For nuts: the draw of each chain after `count` more transitions of its own, and how it got there. */
   async transitions(count: number): Promise<{ x: Float32Array; leapfrogs: Float32Array; acceptance: Float32Array }> {
-    const most = (v: Float32Array) => v.reduce((a, b) => Math.max(a, b))
-    const goal = most(await this.read('transitions')) + count
-    await this.state.get('goal').write(hostTensor(new Int32Array([goal]), []))
-    while (-most((await this.read('transitions')).map((v) => -v)) < goal) await this.advance(50)
+    const goal = Int32Array.from(await this.read('transitions'), (made) => made + count)
+    await this.state.get('goal').write(hostTensor(goal, [goal.length]))
+    do await this.advance(20)
+    while ((await this.read('transitions')).some((made, i) => made < (goal[i] as number)))
     const [x, leapfrogs, acceptance] = await Promise.all(captured.map((name) => this.read(`captured/${name}`)))
     return { x, leapfrogs, acceptance } as { x: Float32Array; leapfrogs: Float32Array; acceptance: Float32Array }
   }

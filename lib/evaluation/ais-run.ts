@@ -4,6 +4,7 @@
  */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
@@ -181,7 +182,7 @@ async function putTables(state: State, plan: AnnealPlan, chains: number): Promis
 /** One temperature: advance, then weigh and move (forward) or move and weigh (reverse). */
 async function recordTemperature(state: State, setup: Setup, plan: AnnealPlan): Promise<Recorded> {
   const advance = await recordAdvance(state, plan.pilot !== undefined)
-  const weigh = await recordWeigh(state)
+  const weigh = await recordWeigh(state, setup)
   const move = await setup.transition.record(state, setup.path)
   const moves = [{ do: 'repeat', count: setup.transitions, body: move.code }] as const
   const order = plan.reverse ? [...moves, runOf(weigh)] : [runOf(weigh), ...moves]
@@ -202,12 +203,20 @@ function recordAdvance(state: State, pilot: boolean): Promise<Stage> {
 }
 
 /** log w += (β - β') (log model - log base), at the point where both temperatures meet. */
-function recordWeigh(state: State): Promise<Stage> {
+function recordWeigh(state: State, setup: Setup): Promise<Stage> {
   const r = new Recorder(state)
   const difference = ops.gather(r.read('ais/differences'), r.read('ais/index'))
-  const ratio = ops.sub(r.read('ais/logModel'), r.read('ais/logBase'))
-  r.write('ais/logWeight', ops.add(r.read('ais/logWeight'), ops.mul(difference, ratio)))
+  r.write('ais/logWeight', ops.add(r.read('ais/logWeight'), weightChange(r, setup, difference)))
   return r.compile('weigh')
+}
+
+function weightChange(r: Recorder, { transition, path }: Setup, difference: Tensor): Tensor {
+  if (transition.increment === undefined)
+    return ops.mul(difference, ops.sub(r.read('ais/logModel'), r.read('ais/logBase')))
+  // β of the table is the upper one in both directions; in reverse the difference is negative.
+  const upper = r.read('ais/beta')
+  const rise = transition.increment(r, path, r.read('ais/x'), upper, ops.sub(upper, ops.abs(difference)))
+  return ops.select(ops.gt(difference, 0), rise, ops.neg(rise))
 }
 
 /** Stochastic approximation on log step size; the table keeps what each temperature was left with. */

@@ -37,6 +37,11 @@ export interface AnnealingTransition {
   readonly stepSize: number | StepSizeTuning
   /** Writes what is kept beside x, for x as given; x itself is written by the driver. */
   init(r: Recorder, path: AnnealingPath, x: Tensor): void
+  /**
+   * log π_upper(x) - log π_lower(x) for inverse temperatures upper > lower, [n], where the intermediate distributions are others than
+   * base^(1-β)·model^β (then nothing is kept current after `init`). They must be the base at 0 and exp(-E) at 1.
+   */
+  increment?(r: Recorder, path: AnnealingPath, x: Tensor, upper: Tensor, lower: Tensor): Tensor
   /** Records one transition at the present temperature. */
   record(state: State, path: AnnealingPath): Promise<Recorded>
 }

@@ -3,6 +3,7 @@
  * ascent on log p(x) by normalised gradients that dual adversarial training starts its contrastive samples with. Running them is the part
  * of trainers (dual-adversarial.ts) and of lib/evaluation/robustness.ts.
  */
+import { z } from 'zod'
 import { grad } from '../autodiff/index.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { sizeOf } from '../graph/shape.ts'
@@ -37,6 +38,19 @@ export interface PgdOptions {
   readonly loss?: AttackLoss
   /** Box that inputs stay in; null for none. Default [-1, 1]. */
   readonly bounds?: Bounds
+}
+
+const length = z.number().min(0)
+
+/** PgdOptions as plain data. */
+export const pgdFields = {
+  norm: z.enum(['linf', 'l2']).optional(),
+  epsilon: length,
+  steps: z.int().min(0).optional(),
+  stepSize: length.optional(),
+  randomStart: z.boolean().optional(),
+  loss: z.enum(['crossEntropy', 'margin']).optional(),
+  bounds: z.union([z.tuple([z.number(), z.number()]), z.null()]).optional(),
 }
 
 export type ResolvedPgd = Required<PgdOptions>

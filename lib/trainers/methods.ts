@@ -2,6 +2,7 @@
 import { adversarialMethod } from './adversarial.ts'
 import { contrastiveDivergenceMethod } from './contrastive-divergence.ts'
 import { pseudoLikelihoodMethod, ratioMatchingMethod } from './discrete.ts'
+import { dualAdversarialMethod } from './dual-adversarial.ts'
 import { flowContrastiveMethod } from './flow-contrastive.ts'
 import { jemMethod, jemPlusPlusMethod } from './jem-trainers.ts'
 import { maximumLikelihoodMethod } from './maximum-likelihood.ts'
@@ -16,6 +17,7 @@ const list = [
   jemMethod,
   jemPlusPlusMethod,
   sadaJemMethod,
+  dualAdversarialMethod,
   scoreMatchingMethod,
   contrastiveDivergenceMethod,
   rbmMethod,

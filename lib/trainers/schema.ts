@@ -26,7 +26,8 @@ export const optimizerSchema = z.discriminatedUnion('kind', [
   }),
 ])
 
-const schedule = z.discriminatedUnion('kind', [
+/** ScheduleOptions. */
+export const scheduleSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('constant'), warmup }),
   z.strictObject({ kind: z.literal('step'), milestones: z.array(amount), gamma: positive.optional(), warmup }),
   z.strictObject({ kind: z.literal('cosine'), floor: amount.optional(), warmup }),
@@ -36,7 +37,7 @@ const schedule = z.discriminatedUnion('kind', [
 export const commonFields = {
   batch: count.optional(),
   optimizer: optimizerSchema.optional(),
-  schedule: schedule.optional(),
+  schedule: scheduleSchema.optional(),
   gradientClip: z.union([positive, z.null()]).optional(),
   ema: z.union([amount, z.null()]).optional(),
   sam: z.union([z.strictObject({ rho: positive, adaptive: z.boolean().optional() }), z.null()]).optional(),

@@ -5,6 +5,7 @@
 export const STREAM = {
   dataOrder: 1,
   labelledOrder: 2,
+  contrastOrder: 3,
   flowOrder: 3,
   /** Each takes 4: crop, flip, noise, spare. */
   augmentData: 10,
@@ -27,6 +28,8 @@ export const STREAM = {
   /** Draws of a flow for its own phase. */
   flow: 112,
   binarize: 112,
+  /** Takes 2: the random start of an attack. */
+  attack: 124,
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,

@@ -23,7 +23,7 @@ export interface SamplerState {
 
 /** What each step tells, per chain. */
 export interface StepInfo {
-  /** float32 [n]: the energy that the step knows without another pass: of the new x for Metropolis samplers, of the x it left for SGLD, its kin and PYLD. */
+  /** float32 [n]: the energy that the step knows without another pass: of the new x for Metropolis samplers and `underdamped`, of the x it left for SGLD, its kin and PYLD. */
   readonly energy: Tensor
   /** float32 [n] in [0, 1]: probability with which the proposal was accepted (the mean over a trajectory for NUTS); 1 without an accept step. */
   readonly acceptance: Tensor

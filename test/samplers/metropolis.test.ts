@@ -1,13 +1,18 @@
 /** The accept step against analytic acceptances; walls; the integrator; caches; divergence; options. */
 import { describe, expect, test } from 'vitest'
 import type { Tensor } from '../../lib/graph/tensor.ts'
+import { convEnergy } from '../../lib/nn/models.ts'
 import { evaluateReference } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
 import { keyFromSeed } from '../../lib/runtime/state.ts'
+import { Chains } from '../../lib/samplers/chains.ts'
 import { leapfrog } from '../../lib/samplers/hmc.ts'
 import { scoreOf } from '../../lib/samplers/rows.ts'
+import { sample } from '../../lib/samplers/sample.ts'
 import { makeSampler, type SamplerOptions, samplerKinds } from '../../lib/samplers/samplers.ts'
+import { energyTarget } from '../../lib/samplers/target.ts'
+import { normality } from './normality.ts'
 import { type Energy, estimate, Rig, startPoints } from './rig.ts'
 import { banana, normalCdf, standard } from './targets.ts'
 
@@ -256,6 +261,43 @@ describe('divergence', () => {
     expect(Math.min(...x)).toBeGreaterThan(0)
     const { mean, error } = estimate(x)
     expect(Math.abs(mean - 2)).toBeLessThan(4 * error)
+  })
+})
+
+describe('through Chains', () => {
+  test.each([
+    { kind: 'rwm', stepSize: 0.05 },
+    { kind: 'mala', stepSize: 0.001 },
+    { kind: 'hmc', stepSize: 0.02, leapfrogSteps: 3 },
+    { kind: 'nuts', stepSize: 0.05, maxDepth: 3 },
+    { kind: 'underdamped' },
+    { kind: 'preconditionedLangevin', stepSize: 0.001 },
+  ] satisfies SamplerOptions[])('$kind moves in images under a convolutional energy', async (sampler) => {
+    const model = convEnergy({ shape: [1, 8, 8], channels: [8, 8], seed: 2 })
+    const chains = await Chains.start(model, { sampler, chains: 6, seed: 1 })
+    const before = await chains.read()
+    const { acceptance, divergent, energy } = await chains.advance(4)
+    const after = await chains.read()
+    expect(acceptance).toBeGreaterThan(0.5)
+    expect(divergent).toBe(0)
+    expect(energy.every(Number.isFinite)).toBe(true)
+    expect(after.shape).toEqual([6, 1, 8, 8])
+    expect(furthest(after.data, before.data)).toBeGreaterThan(1e-3)
+    chains.dispose()
+    await model.dispose()
+  })
+
+  test.each(['mala', 'hmc', 'nuts'] as const)('draws of %s are draws, the third like the first', async (kind) => {
+    const target = banana()
+    const start = startPoints(5000, 2, 3, (r) => target.draw(r))
+    const source = energyTarget(target.energy, { shape: [2] })
+    const { draws } = await sample(source, { sampler: { kind, stepSize: 0.25 }, start, draws: 3, warmup: 0 })
+    for (const k of [0, 2]) {
+      const rows = Array.from({ length: 5000 }, (_, i) => [...draws.data.subarray(6 * i + 2 * k, 6 * i + 2 * k + 2)])
+      const { worst, where, kolmogorov } = normality(target, rows.flat())
+      expect(worst, where).toBeLessThan(4)
+      expect(kolmogorov).toBeLessThan(1.95)
+    }
   })
 })
 

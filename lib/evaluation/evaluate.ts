@@ -9,12 +9,17 @@ import type { HostTensor } from '../graph/host-tensor.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import { type Reliability, reliabilityOf } from './calibration.ts'
+import type { ChainFigures } from './chain-figures.ts'
 import { checkCount, checkFinite, checkLabels } from './checks.ts'
 import { type ClassificationFigures, classificationFigures, logMaxProbability } from './classification.ts'
 import { frechetBetween } from './frechet.ts'
 import { type Histogram, histograms } from './histogram.ts'
+import type { InceptionScore } from './inception.ts'
+import type { KidResult } from './kid.ts'
+import type { DivergenceFigures, LikelihoodFigures } from './likelihood-figures.ts'
 import { type OodFigures, oodFigures } from './ood.ts'
 import { forEachBatch } from './rows.ts'
+import type { SampleQuality } from './sample-quality.ts'
 
 /** What evaluation asks of a model; x is float32 [n, ...shape], n up to the batch option (the last batch may be smaller). */
 export interface EvaluatedModel {
@@ -92,6 +97,19 @@ export interface Evaluation {
   /** Energies of `test`, of each foreign set and of `samples`, over common bins. */
   readonly energies: Readonly<Record<string, Histogram>>
   readonly frechet?: FrechetFigures
+  /** What lib/trainers/run-figures.ts adds for a run: log Z and held-out log likelihood, ... */
+  readonly likelihood?: LikelihoodFigures
+  /** ... divergences from a density that is known exactly, ... */
+  readonly divergence?: DivergenceFigures
+  /** ... tests of samples against data, ... */
+  readonly quality?: SampleQuality
+  /** ... kernel and inception scores by networks that are given, ... */
+  readonly kid?: KidResult
+  readonly inception?: InceptionScore
+  /** ... and chains of another sampler. */
+  readonly chains?: ChainFigures
+  /** What was left out, and why. */
+  readonly notes?: readonly string[]
   readonly seconds: number
   /** Largest resident set of the process so far. */
   readonly peakRssBytes: number

@@ -23,6 +23,8 @@ export interface DataDescription {
   readonly classNames: readonly string[]
   /** Raw values that are -1 and 1; null where values are taken as they are. */
   readonly range: readonly [number, number] | null
+  /** Names of a table's columns. */
+  readonly columns?: readonly string[] | undefined
   /** Mean and standard deviation of standardised columns. */
   readonly transform?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined
 }

@@ -3,9 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
-import { type OodName, oodNames, oodSet } from '../data/ood.ts'
+import { defaultOod, type OodName, oodNames, oodSet } from '../data/ood.ts'
 import { type Evaluation, type EvaluationOptions, evaluateModel } from '../evaluation/evaluate.ts'
-import { onnxFeatures } from '../evaluation/features.ts'
 import { parseMetrics } from '../evaluation/metrics-row.ts'
 import { savePng } from '../evaluation/png.ts'
 import { renderReport } from '../evaluation/report.ts'
@@ -16,6 +15,7 @@ import { addonInfo } from '../runtime/addon.ts'
 import { writeFileAtomically } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { CONFIG_FILE, METRICS_FILE } from './fit.ts'
+import { drawForEvaluation, type FigureOptions, featureMaker, runFigures } from './run-figures.ts'
 import type { SampleOptions } from './sampling.ts'
 
 /** A trainer after `fit`, or an opened run. */
@@ -24,35 +24,39 @@ export interface Trained {
   sample(options?: SampleOptions): Promise<HostTensor>
 }
 
-export interface EvaluateRunOptions {
-  /** Out-of-distribution sets: names of made ones, or data sets of the same shape. Default uniform, inverted, shuffled. */
+export interface EvaluateRunOptions extends FigureOptions {
+  /** Out-of-distribution sets: names of made ones, or data sets of the same shape. Default `data.defaultOod(test)`. */
   readonly ood?: readonly (OodName | Dataset)[]
-  /** Samples for the Frechet distance and the energy histogram; 0 for none. Default 500 for images. */
+  /** Samples to compare with the test data, and for the energy histogram; 0 for none. Default 500 for images, 1000 for rows of numbers. */
   readonly samples?: number
-  /** An ONNX feature network for the Frechet distance in feature space. */
-  readonly features?: string
   readonly batch?: number
-  readonly seed?: number
-  readonly signal?: AbortSignal
   readonly onProgress?: EvaluationOptions['onProgress']
 }
 
-/** Accuracy, calibration, out-of-distribution detection, energies, and the Frechet distance of samples from the training's own chain. */
+/**
+ * Accuracy, calibration, out-of-distribution detection, energies, and what {@link FigureOptions} adds: likelihood, sample quality, divergences.
+ * Samples are drawn by the training's own chain. @throws LangevinError E_CONFIG, E_SHAPE, E_DATA, E_CANCELLED
+ */
 export async function evaluate(trained: Trained, test: Dataset, options: EvaluateRunOptions = {}): Promise<Evaluation> {
   const { model } = trained
-  const { ood = ['uniform', 'inverted', 'shuffled'], seed = 0, features, signal, onProgress, batch } = options
-  const count = options.samples ?? (test.shape.length === 3 ? 500 : 0)
+  const { ood = defaultOod(test), seed = 0, signal, onProgress, batch } = options
   const x = test.normalized()
-  const samples = count > 0 ? await trained.sample({ count, seed, ...(signal ? { signal } : {}) }) : undefined
-  return evaluateModel(evaluated(model, signal), {
+  const drawn = await drawForEvaluation(trained, test, options)
+  const { samples } = drawn
+  const features = featureMaker(options.features)
+  const started = performance.now()
+  const evaluation = await evaluateModel(evaluated(model, signal), {
     test: { x, ...(test.labels !== undefined && model.network.classes > 0 ? { labels: test.labels } : {}) },
     ood: new Map(ood.map((set) => foreign(set, test, seed))),
     ...(samples ? { samples } : {}),
-    ...(features ? { features: (v: HostTensor) => onnxFeatures(features, v) } : {}),
+    ...(features ? { features } : {}),
     ...(batch ? { batch } : {}),
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
   })
+  const more = await runFigures({ model, test, x, samples, features, options, notes: drawn.notes })
+  const seconds = (performance.now() - started) / 1000
+  return { ...evaluation, ...more, seconds, peakRssBytes: process.resourceUsage().maxRSS * 1024 }
 }
 
 function evaluated(model: Model, signal: AbortSignal | undefined) {

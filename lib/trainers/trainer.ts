@@ -129,7 +129,8 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
 
 /** What a checkpoint keeps of a data set. */
 export function describeData(data: Dataset): DataDescription {
-  const { name, count, shape, classes, classNames, range, transform } = data
-  const columns = transform && { transform: { mean: [...transform.mean], std: [...transform.std] } }
-  return { name, count, shape, classes, classNames, range: range && [range[0], range[1]], ...columns }
+  const { name, count, shape, classes, classNames, range, columns, transform } = data
+  const map = transform && { transform: { mean: [...transform.mean], std: [...transform.std] } }
+  const named = columns && { columns: [...columns] }
+  return { name, count, shape, classes, classNames, range: range && [range[0], range[1]], ...named, ...map }
 }

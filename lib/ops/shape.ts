@@ -46,9 +46,8 @@ const reshapeOp = defineOp<{ readonly shape: Shape }>({
 /** The same elements in the same order under another shape; one dimension may be -1 and is then inferred. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const to = inferDimension(x, shape)
-  if (sameShape(x.shape, to)) return x
-  const from = x.op.name === 'reshape' ? at(x.inputs, 0) : x
-  return sameShape(from.shape, to) ? from : reshapeOp([from], { shape: to })
+  // A reshape of a reshape stays two nodes here, as a gradient may be asked for between them; the plan folds them.
+  return sameShape(x.shape, to) ? x : reshapeOp([x], { shape: to })
 }
 
 function inferDimension(x: Tensor, shape: Shape): Shape {
@@ -114,13 +113,6 @@ function inverse(perm: readonly number[]): number[] {
 export function transpose(x: Tensor, perm?: readonly number[]): Tensor {
   const order = perm ?? x.shape.map((_, i) => x.rank - 1 - i)
   const p = order.map((a) => normalizeAxis('transpose', a, x.rank))
-  if (x.op.name === 'transpose' && p.length === x.rank) {
-    const inner = x.attrs.perm as readonly number[]
-    return transpose(
-      at(x.inputs, 0),
-      p.map((a) => at(inner, a)),
-    )
-  }
   return p.length === x.rank && p.every((a, i) => a === i) ? x : transposeOp([x], { perm: p })
 }
 

@@ -117,9 +117,12 @@ export function attackStep(x: Tensor, gradient: Tensor, origin: Tensor, options:
   return keepIn(ops.add(origin, delta), bounds)
 }
 
-/** Each row divided by its Euclidean length; a row of zeros stays. */
+/** Each row divided by its Euclidean length; a row of zeros stays. By the row's largest first: squares of tiny gradients vanish in float32. */
 function unit(g: Tensor): Tensor {
-  return ops.div(g, perRow(ops.maximum(rowNorm(g), 1e-12), g))
+  const axes = g.shape.slice(1).map((_, i) => i + 1)
+  const scaled = ops.div(g, perRow(ops.maximum(ops.max(ops.abs(g), axes), 1e-30), g))
+  // One entry is now ±1, so that the length is at least 1.
+  return ops.div(scaled, perRow(ops.maximum(rowNorm(scaled), 1), g))
 }
 
 /** Rows longer than `most` scaled down to it. */
@@ -128,11 +131,8 @@ function shorten(delta: Tensor, most: number): Tensor {
   return ops.mul(delta, perRow(factor, delta))
 }
 
-/** √Σx², of numbers scaled by the row's largest first: the squares of tiny gradients would vanish in float32. */
 function rowNorm(x: Tensor): Tensor {
-  const axes = x.shape.slice(1).map((_, i) => i + 1)
-  const largest = ops.maximum(ops.max(ops.abs(x), axes), 1e-30)
-  return ops.mul(ops.sqrt(rowSum(ops.square(ops.div(x, perRow(largest, x))))), largest)
+  return ops.sqrt(rowSum(ops.square(x)))
 }
 
 /** Ascent on log p(x) by steps of one length: x ← clamp(x + stepSize·∇/‖∇‖₂). No noise and no radius. */

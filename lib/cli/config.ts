@@ -4,55 +4,72 @@ import { z } from 'zod'
 import { type DataSpec, dataSpec } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
 import { LangevinError } from '../graph/errors.ts'
+import { networkSchema } from '../nn/schema.ts'
 import { faultsOf } from '../runtime/check-options.ts'
 import { readWholeFile } from '../runtime/files.ts'
+import { samplerSchema, startSchema } from '../samplers/schema.ts'
 import { methods } from '../trainers/methods.ts'
 import type { CommonOptions } from '../trainers/options.ts'
 
-const activation = z.enum(['relu', 'leakyRelu', 'silu', 'gelu', 'elu', 'softplus', 'tanh', 'sigmoid', 'identity'])
-const norm = z.enum(['none', 'batch', 'layer', 'instance', 'group'])
 const count = z.int().min(1)
 const positive = z.number().positive()
+const perDimension = z.union([z.number(), z.array(z.number()).min(1)])
+const stepSize = z.union([positive, z.literal('adapt')]).optional()
 
-const network = z.discriminatedUnion('kind', [
+/** LikelihoodOptions: the value of `logZ` says which they are. */
+const likelihood = z.union([
+  z.literal(false),
+  z.strictObject({ logZ: z.number(), standardError: z.number().min(0).optional() }),
   z.strictObject({
-    kind: z.literal('wideResNet'),
-    depth: count,
-    width: count,
-    channels: count.optional(),
-    size: z.union([count, z.tuple([count, count])]).optional(),
-    classes: z.int().min(0).optional(),
-    norm: norm.optional(),
-    activation: activation.optional(),
+    logZ: z.literal('quadrature'),
+    low: perDimension.optional(),
+    high: perDimension.optional(),
+    points: z.union([count, z.array(count).min(1)]).optional(),
+    rule: z.enum(['midpoint', 'simpson']).optional(),
+    batch: count.optional(),
   }),
   z.strictObject({
-    kind: z.literal('convEnergy'),
-    shape: z.tuple([count, count, count]).optional(),
-    channels: z.array(count).min(1).optional(),
-    classes: z.int().min(0).optional(),
-    norm: norm.optional(),
-    activation: activation.optional(),
-  }),
-  z.strictObject({
-    kind: z.literal('mlp'),
-    inputs: count.optional(),
-    hidden: z.array(count).optional(),
-    classes: z.int().min(0).optional(),
-    activation: activation.optional(),
+    logZ: z.literal('ais'),
+    bracket: z.boolean().optional(),
+    chains: z.int().min(2).optional(),
+    steps: count.optional(),
+    schedule: z.union([z.enum(['sigmoid', 'linear']), z.array(positive).min(1)]).optional(),
+    transition: z
+      .discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('hmc'), leapfrog: count.optional(), stepSize }),
+        z.strictObject({ kind: z.literal('mala'), stepSize }),
+      ])
+      .optional(),
+    transitions: count.optional(),
   }),
 ])
+
+/** ChainCheckOptions. */
+const chains = z.strictObject({
+  sampler: samplerSchema.optional(),
+  chains: count.optional(),
+  draws: count.optional(),
+  warmup: z.int().min(0).optional(),
+  thin: count.optional(),
+  start: startSchema.optional(),
+  temperature: positive.optional(),
+})
 
 const evaluation = z.strictObject({
   ood: z.array(z.union([z.enum(oodNames), dataSpec])).optional(),
   samples: z.int().min(0).optional(),
   features: z.string().optional(),
+  classifier: z.string().optional(),
+  likelihood: likelihood.optional(),
+  quality: z.boolean().optional(),
+  chains: chains.optional(),
 })
 
 const schema = z.strictObject({
   $schema: z.string().optional(),
   method: z.enum([...methods.keys()] as [string, ...string[]]),
   data: dataSpec,
-  network,
+  network: networkSchema,
   /** Checked by the method's own schema. */
   trainer: z.record(z.string(), z.unknown()).optional(),
   epochs: positive.optional(),
@@ -79,6 +96,13 @@ export function parseConfig(value: unknown, source: string): TrainConfig {
     `${source} is not a valid configuration:\n${faults.map((f) => `  ${f}`).join('\n')}`,
     { source, faults },
   )
+}
+
+/** Checks the `evaluation` part by itself. @throws LangevinError E_CONFIG with every fault */
+export function parseEvaluation(value: unknown, source: string): TrainConfig['evaluation'] {
+  const faults = faultsOf(evaluation, value, 'evaluation')
+  if (faults.length === 0) return value as TrainConfig['evaluation']
+  throw new LangevinError('E_CONFIG', `${source}: ${faults.join('; ')}`, { source, faults })
 }
 
 /** Reads a JSON configuration; relative paths in it start from its own folder. */

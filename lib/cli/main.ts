@@ -4,7 +4,8 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { benchCommand } from './bench.ts'
 import { type CommandSpec, helpText, runCommand, UsageError } from './command.ts'
-import { evaluateCommand, exportCommand, infoCommand, sampleCommand } from './run-commands.ts'
+import { evaluateCommand, exportCommand, infoCommand } from './run-commands.ts'
+import { sampleCommand } from './sample.ts'
 import { trainCommand } from './train.ts'
 
 const commands: readonly CommandSpec[] = [

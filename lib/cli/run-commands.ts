@@ -1,10 +1,8 @@
-/** `langevin sample`, `evaluate`, `export` and `info`: thin over the public API. */
+/** `langevin evaluate`, `export` and `info`: thin over the public API. */
 
-import { stat } from 'node:fs/promises'
-import { dirname, extname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type DataSpec, loadDataset } from '../data/load.ts'
-import { writeNpy } from '../data/npy.ts'
-import { savePng } from '../evaluation/png.ts'
+import { oodNames } from '../data/ood.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { exportOnnx } from '../onnx/export-model.ts'
 import { addonInfo } from '../runtime/addon.ts'
@@ -13,72 +11,16 @@ import { packageVersion } from '../runtime/version.ts'
 import { CONFIG_FILE } from '../trainers/fit.ts'
 import { openRun } from '../trainers/run.ts'
 import { EVALUATION_FILE } from '../trainers/run-folder.ts'
-import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
-import { makeProgress } from './progress.ts'
-import { finish, oodChoices } from './train.ts'
-
-const RUN = 'RUN'
-
-export const sampleCommand: CommandSpec = {
-  name: 'sample',
-  positionals: [RUN],
-  summary: 'Draws samples from RUN (a run folder or a checkpoint) with the chain that it was trained with.',
-  options: {
-    count: { type: 'string', value: 'N', help: 'samples (default 100)' },
-    class: { type: 'string', value: 'C', help: 'only this class, by chains of p(x|y)' },
-    steps: {
-      type: 'string',
-      value: 'K',
-      help: 'sampler steps (default: one training round from the buffer, ten from fresh starts)',
-    },
-    from: { type: 'string', value: 'WHERE', help: "'buffer' or 'start' (default: buffer, or start with --class)" },
-    out: { type: 'string', value: 'FILE', help: 'grid.png or samples.npy (default: samples.png in the run folder)' },
-  },
-  examples: [
-    'langevin sample runs/digits --count 64 --out grid.png',
-    'langevin sample runs/digits --class 3 --out threes.npy',
-  ],
-  run: sample,
-}
-
-async function sample(context: CommandContext): Promise<void> {
-  const path = context.positionals[0] as string
-  const out = context.text('out') ?? join(await folderOf(path), 'samples.png')
-  const kind = extname(out).toLowerCase()
-  if (kind !== '.png' && kind !== '.npy') throw new UsageError(`--out must end in .png or .npy; got '${out}'`)
-  await checkFolderOf(out)
-  const from = context.list('from', ['buffer', 'start'] as const)?.[0]
-  const run = await openRun(path, { device: context.device })
-  const progress = makeProgress('sample', { json: context.json })
-  const options = {
-    count: context.integer('count', 1) ?? 100,
-    class: context.integer('class'),
-    steps: context.integer('steps'),
-    seed: context.integer('seed'),
-    from,
-  }
-  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
-  const samples = await run.sample({
-    ...given,
-    signal: context.signal,
-    onProgress: (done, total) => progress.update(done, total),
-  })
-  progress.end()
-  if (kind === '.png') await savePng(out, samples)
-  else await writeNpy(out, samples)
-  context.print(`${samples.shape[0]} samples of [${samples.shape.slice(1).join(',')}] in ${out}`, {
-    event: 'sampled',
-    out,
-    shape: samples.shape,
-  })
-  await run.model.dispose()
-}
+import type { CommandContext, CommandSpec } from './command.ts'
+import { parseEvaluation, type TrainConfig } from './config.ts'
+import { checkFolderOf, folderOf, parseJson, RUN } from './files.ts'
+import { finish } from './finish.ts'
 
 export const evaluateCommand: CommandSpec = {
   name: 'evaluate',
   positionals: [RUN],
   summary:
-    'Evaluates RUN: accuracy, calibration, out-of-distribution detection, Frechet distance of samples; rewrites evaluation.json, samples.png and report.html.',
+    'Evaluates RUN: accuracy, calibration, likelihood, out-of-distribution detection, samples against data; rewrites evaluation.json, samples, density pictures and report.html.',
   options: {
     data: {
       type: 'string',
@@ -88,30 +30,42 @@ export const evaluateCommand: CommandSpec = {
     ood: {
       type: 'string',
       value: 'LIST',
-      help: `out-of-distribution sets: ${oodChoices.join(', ')} (default: uniform,inverted,shuffled)`,
+      help: `out-of-distribution sets: ${oodNames.join(', ')} (default: three that suit the data)`,
     },
-    samples: { type: 'string', value: 'N', help: 'samples for the Frechet distance (default 500 for images; 0: none)' },
-    features: { type: 'string', value: 'NET.onnx', help: 'feature network for the Frechet distance' },
+    samples: {
+      type: 'string',
+      value: 'N',
+      help: 'samples to compare with the data (default 500 for images, 1000 for rows; 0: none)',
+    },
+    features: { type: 'string', value: 'NET.onnx', help: 'feature network for Frechet distance and KID' },
+    classifier: { type: 'string', value: 'NET.onnx', help: 'classifier for the inception score' },
+    'log-z': {
+      type: 'string',
+      value: 'HOW',
+      help: "for the likelihood: 'quadrature', 'ais', 'none' or a number (default: quadrature up to 2 numbers an example, 0 for flows)",
+    },
+    options: {
+      type: 'string',
+      value: 'JSON',
+      help: `more of a configuration's "evaluation", e.g. '{"likelihood":{"logZ":"ais","steps":2000},"chains":{}}'`,
+    },
     out: { type: 'string', value: 'DIR', help: 'folder to write to (default: the run folder)' },
   },
-  examples: ['langevin evaluate runs/digits', 'langevin evaluate runs/digits --ood uniform,constant --json'],
+  examples: [
+    'langevin evaluate runs/digits',
+    'langevin evaluate runs/digits --ood uniform,constant --json',
+    'langevin evaluate runs/banknote --log-z ais',
+  ],
   run: evaluateRun,
 }
 
 async function evaluateRun(context: CommandContext): Promise<void> {
   const path = context.positionals[0] as string
-  const ood = context.list('ood', oodChoices)
-  const samples = context.integer('samples')
-  const features = context.text('features')
+  const evaluation = evaluationOf(context)
   const folder = await folderOf(path)
   const run = await openRun(path, { device: context.device })
   const { spec, base } = await dataOf(context, folder)
   const { train, test } = await loadDataset(spec, { base })
-  const evaluation = {
-    ...(ood ? { ood } : {}),
-    ...(samples === undefined ? {} : { samples }),
-    ...(features ? { features } : {}),
-  }
   const { method, data } = run.description
   await finish({
     context,
@@ -119,11 +73,37 @@ async function evaluateRun(context: CommandContext): Promise<void> {
     test: test ?? train,
     out: context.text('out') ?? folder,
     title: `${method} on ${data.name}`,
+    data: spec,
     evaluation,
     base,
     seed: context.integer('seed') ?? 0,
   })
   await run.model.dispose()
+}
+
+/** A configuration's `evaluation` from the options of the command. */
+function evaluationOf(context: CommandContext): TrainConfig['evaluation'] {
+  const more = context.text('options')
+  const ood = context.list('ood', oodNames)
+  const samples = context.integer('samples')
+  const features = context.text('features')
+  const classifier = context.text('classifier')
+  const logZ = context.text('log-z')
+  const plain = {
+    ...(more === undefined ? {} : (parseJson(more, '--options') as object)),
+    ...(ood === undefined ? {} : { ood }),
+    ...(samples === undefined ? {} : { samples }),
+    ...(features === undefined ? {} : { features }),
+    ...(classifier === undefined ? {} : { classifier }),
+    ...(logZ === undefined ? {} : { likelihood: likelihoodOf(logZ) }),
+  }
+  return parseEvaluation(plain, 'the options of evaluate')
+}
+
+function likelihoodOf(logZ: string): unknown {
+  if (logZ === 'none') return false
+  const value = Number(logZ)
+  return { logZ: logZ.trim() === '' || Number.isNaN(value) ? logZ : value }
 }
 
 /** The description of the test data: from --data, or what the run folder's config.json keeps. */
@@ -142,14 +122,6 @@ async function dataOf(context: CommandContext, folder: string): Promise<{ spec: 
   if (kept.dataSpec === undefined)
     throw new LangevinError('E_CONFIG', `${path} does not say which data the run used; give --data`)
   return { spec: kept.dataSpec, base: kept.config === undefined ? '.' : dirname(kept.config) }
-}
-
-function parseJson(text: string, source: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new LangevinError('E_CONFIG', `${source} is not JSON: ${(cause as Error).message}`, { source }, cause)
-  }
 }
 
 const outputNames = ['logits', 'energy', 'score'] as const
@@ -245,17 +217,4 @@ export const infoCommand: CommandSpec = {
     const text = Object.entries(rest).map(([k, v]) => `${k.padEnd(10)} ${Array.isArray(v) ? v.join(', ') : String(v)}`)
     context.print([...text, `kernels    ${ops.length} ops, ${loopOps.length} fused elementwise ops`].join('\n'), value)
   },
-}
-
-/** Refuses a file whose folder does not exist, before the work that would be lost. */
-async function checkFolderOf(file: string): Promise<void> {
-  const folder = dirname(file)
-  const info = await stat(folder).catch(() => undefined)
-  if (!info?.isDirectory())
-    throw new LangevinError('E_IO', `--out '${file}': '${folder}' is not a folder; create it first`, { path: file })
-}
-
-async function folderOf(path: string): Promise<string> {
-  const info = await stat(path).catch(() => undefined)
-  return info?.isDirectory() ? path : dirname(path)
 }

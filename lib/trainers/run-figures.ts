@@ -68,11 +68,12 @@ export async function drawForEvaluation(
   trained: { sample(options?: SampleOptions): Promise<HostTensor> },
   test: Dataset,
   options: FigureOptions & {
-    readonly samples?: number
+    readonly samples?: number | HostTensor
     readonly onProgress?: EvaluationOptions['onProgress']
   },
 ): Promise<Drawn> {
   const { seed = 0, signal, onProgress, samples: wanted } = options
+  if (typeof wanted === 'object') return { samples: wanted, notes: [] }
   const count = wanted ?? (test.shape.length === 3 ? 500 : 1000)
   if (count === 0) return { samples: undefined, notes: [] }
   const report = (done: number, total: number): void => onProgress?.({ stage: 'sampling', done, total })

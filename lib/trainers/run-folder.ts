@@ -1,13 +1,16 @@
-/** What a finished run leaves beside its checkpoint: evaluation.json, samples.png, report.html; and the evaluation with the run's own chain. */
+/** What a finished run leaves beside its checkpoint: evaluation.json, samples, density pictures, report.html; and the evaluation with the run's own chain. */
 import { readFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { defaultOod, type OodName, oodNames, oodSet } from '../data/ood.ts'
+import { densityPicture } from '../evaluation/density-picture.ts'
 import { type Evaluation, type EvaluationOptions, evaluateModel } from '../evaluation/evaluate.ts'
 import { parseMetrics } from '../evaluation/metrics-row.ts'
+import type { PlaneInput } from '../evaluation/plane.ts'
 import { savePng } from '../evaluation/png.ts'
 import { renderReport } from '../evaluation/report.ts'
+import { densitySvg } from '../evaluation/scatter.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
@@ -16,6 +19,7 @@ import { writeFileAtomically } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { CONFIG_FILE, METRICS_FILE } from './fit.ts'
 import { drawForEvaluation, type FigureOptions, featureMaker, runFigures } from './run-figures.ts'
+import { inOriginalUnits, type OriginalUnits, writeTable } from './sample-files.ts'
 import type { SampleOptions } from './sampling.ts'
 
 /** A trainer after `fit`, or an opened run. */
@@ -27,8 +31,8 @@ export interface Trained {
 export interface EvaluateRunOptions extends FigureOptions {
   /** Out-of-distribution sets: names of made ones, or data sets of the same shape. Default `data.defaultOod(test)`. */
   readonly ood?: readonly (OodName | Dataset)[]
-  /** Samples to compare with the test data, and for the energy histogram; 0 for none. Default 500 for images, 1000 for rows of numbers. */
-  readonly samples?: number
+  /** Samples to compare with the test data, and for the energy histogram: how many (0: none), or ones drawn before. Default 500 for images, 1000 for rows of numbers. */
+  readonly samples?: number | HostTensor
   readonly batch?: number
   readonly onProgress?: EvaluationOptions['onProgress']
 }
@@ -80,6 +84,9 @@ function foreign(set: OodName | Dataset, test: Dataset, seed: number): [string, 
 /** Files of a run folder written here. */
 export const EVALUATION_FILE = 'evaluation.json'
 export const SAMPLES_FILE = 'samples.png'
+export const SAMPLES_TABLE_FILE = 'samples.csv'
+export const DENSITY_FILE = 'density.png'
+export const DENSITY_SVG_FILE = 'density.svg'
 export const REPORT_FILE = 'report.html'
 
 /** Writes evaluation.json. */
@@ -92,12 +99,24 @@ export function writeSamples(out: string, samples: HostTensor): Promise<void> {
   return savePng(join(out, SAMPLES_FILE), samples)
 }
 
-/** Writes report.html from what the folder holds. */
+/** Writes samples.csv: points or table rows, in the data's own units. */
+export function writeSampleTable(out: string, samples: HostTensor, data: OriginalUnits): Promise<void> {
+  return writeTable(join(out, SAMPLES_TABLE_FILE), inOriginalUnits(samples, data), data.columns)
+}
+
+/** Writes density.png and density.svg: the learned density of a model of the plane beside data and samples. */
+export async function writeDensity(out: string, density: PlaneInput): Promise<void> {
+  await savePng(join(out, DENSITY_FILE), densityPicture(density))
+  await writeFileAtomically(join(out, DENSITY_SVG_FILE), densitySvg(density))
+}
+
+/** Writes report.html from what the folder holds, and the density of a model of the plane, where it is given. */
 export async function writeReport(
   out: string,
   title: string,
-  environment: Record<string, unknown> = {},
+  options: { readonly environment?: Record<string, unknown>; readonly density?: PlaneInput } = {},
 ): Promise<void> {
+  const { environment = {}, density } = options
   const text = (name: string) => readFile(join(out, name), 'utf8').catch(() => undefined)
   const [config, metrics, evaluation] = await Promise.all([CONFIG_FILE, METRICS_FILE, EVALUATION_FILE].map(text))
   const { rows, events } = parseMetrics(metrics ?? '')
@@ -110,6 +129,7 @@ export async function writeReport(
     ...(config === undefined ? {} : { config: JSON.parse(config) as unknown }),
     ...(evaluation === undefined ? {} : { evaluation: JSON.parse(evaluation) as Evaluation }),
     ...(samplesPng === undefined ? {} : { samplesPng }),
+    ...(density === undefined ? {} : { density }),
   })
   await writeFileAtomically(join(out, REPORT_FILE), page)
 }

@@ -1,0 +1,192 @@
+/** What `train` ends with and `evaluate` does again: evaluation, samples, density pictures and report in the run folder, and the figures in a few lines. */
+import type { Dataset } from '../data/index.ts'
+import { type DataSpec, loadDataset } from '../data/load.ts'
+import { defaultOod } from '../data/ood.ts'
+import { toyDensity } from '../data/toys.ts'
+import type { Evaluation } from '../evaluation/evaluate.ts'
+import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
+import type { Tensor } from '../graph/tensor.ts'
+import {
+  DENSITY_FILE,
+  type EvaluateRunOptions,
+  evaluate,
+  REPORT_FILE,
+  SAMPLES_FILE,
+  SAMPLES_TABLE_FILE,
+  type Trained,
+  writeDensity,
+  writeEvaluation,
+  writeReport,
+  writeSamples,
+  writeSampleTable,
+} from '../trainers/run-folder.ts'
+import { planeOfRun } from '../trainers/run-plane.ts'
+import type { CommandContext } from './command.ts'
+import type { TrainConfig } from './config.ts'
+import { makeProgress, type Progress } from './progress.ts'
+
+export interface FinishOptions {
+  readonly context: CommandContext
+  readonly trained: Trained
+  readonly test: Dataset
+  /** Description of the test data; of a toy the exact density is known. */
+  readonly data: DataSpec
+  readonly out: string
+  readonly title: string
+  readonly evaluation?: TrainConfig['evaluation']
+  readonly base: string
+  readonly seed: number
+}
+
+/** Evaluates, samples and reports into the run folder. */
+export async function finish(options: FinishOptions): Promise<Evaluation> {
+  const { context, trained, test, out, title, seed } = options
+  const progress = makeProgress('evaluate', { json: context.json })
+  const image = test.shape.length === 3 && (test.shape[0] === 1 || test.shape[0] === 3)
+  const samples = image ? undefined : await drawRows(options, progress)
+  const evaluation = await evaluate(trained, test, {
+    ...(await evaluateOptions(options)),
+    ...(samples === undefined ? {} : { samples }),
+    onProgress: ({ stage, done, total }) => progress.update(done, total, stage),
+  })
+  progress.end()
+  await writeEvaluation(out, evaluation)
+  const written: string[] = []
+  if (image) {
+    await writeSamples(out, await trained.sample({ count: 100, seed, signal: context.signal }))
+    written.push(`samples: ${out}/${SAMPLES_FILE}`)
+  } else if (samples?.shape.length === 2) {
+    await writeSampleTable(out, samples, test)
+    written.push(`samples: ${out}/${SAMPLES_TABLE_FILE}`)
+  }
+  const plane = test.shape.length === 1 && test.dimensions === 2
+  const density = plane ? await planeOfRun(trained.model, test, samples) : undefined
+  if (density !== undefined) {
+    await writeDensity(out, density)
+    written.push(`density: ${out}/${DENSITY_FILE}`)
+  }
+  await writeReport(out, title, density === undefined ? {} : { density })
+  context.print(showEvaluation(evaluation), { event: 'evaluated', out, ...summary(evaluation) })
+  context.print([`report: ${out}/${REPORT_FILE}`, ...written].join(', '), {
+    event: 'reported',
+    report: `${out}/${REPORT_FILE}`,
+  })
+  return evaluation
+}
+
+/** Samples of points and tables, drawn once for figures, files and pictures; none where the run cannot draw and none were asked for. */
+async function drawRows(options: FinishOptions, progress: Progress): Promise<HostTensor | undefined> {
+  const { trained, seed, context, evaluation } = options
+  const count = evaluation?.samples ?? 1000
+  if (count === 0) return undefined
+  const onProgress = (done: number, total: number): void => progress.update(done, total, 'sampling')
+  try {
+    return await trained.sample({ count, seed, signal: context.signal, onProgress })
+  } catch (error) {
+    // evaluate() tries again, and notes it in the evaluation.
+    if (evaluation?.samples === undefined && error instanceof LangevinError && error.code === 'E_CONFIG')
+      return undefined
+    throw error
+  }
+}
+
+async function evaluateOptions(options: FinishOptions): Promise<EvaluateRunOptions> {
+  const { test, seed, context, base } = options
+  const { ood = defaultOod(test), ...figures } = options.evaluation ?? {}
+  const sets = await Promise.all(
+    ood.map(async (o) => {
+      if (typeof o === 'string') return o
+      const { train: foreign, test: held } = await loadDataset(o as DataSpec, { base })
+      return held ?? foreign
+    }),
+  )
+  const truth = truthOf(options.data)
+  const given = Object.fromEntries(Object.entries(figures).filter(([, value]) => value !== undefined))
+  return { ...(given as EvaluateRunOptions), ood: sets, seed, signal: context.signal, ...(truth ? { truth } : {}) }
+}
+
+/** The exact density of a toy of at most three numbers. */
+function truthOf(data: DataSpec): ((x: Tensor) => Tensor) | undefined {
+  if (data.kind !== 'toy') return undefined
+  const density = toyDensity(data.name, data.options as object)
+  return density.dimensions <= 3 ? density.logDensity : undefined
+}
+
+function summary(e: Evaluation): Record<string, unknown> {
+  const { accuracy, nll, ece, ood, frechet, likelihood, divergence, quality, kid, inception, chains, notes } = e
+  const { seconds, peakRssBytes } = e
+  const figures = { likelihood, divergence, quality, kid, inception, chains, notes }
+  return { accuracy, nll, ece, ood, frechet, ...figures, seconds, peakRssBytes }
+}
+
+/** The evaluation as a few lines. */
+export function showEvaluation(e: Evaluation): string {
+  const lines: string[] = []
+  if (e.accuracy !== undefined)
+    lines.push(
+      `accuracy ${e.accuracy.toFixed(4)}   NLL ${(e.nll ?? Number.NaN).toFixed(4)}   ECE ${(e.ece ?? Number.NaN).toFixed(4)}   (${e.count} test examples)`,
+    )
+  lines.push(...likelihoodLines(e))
+  for (const [set, scores] of Object.entries(e.ood)) {
+    const parts = Object.entries(scores).map(([name, f]) => `${name} ${f.auroc.toFixed(4)}`)
+    lines.push(`AUROC against ${set.padEnd(10)} ${parts.join('   ')}`)
+  }
+  lines.push(...sampleLines(e), ...(e.notes ?? []))
+  lines.push(`evaluated in ${e.seconds.toFixed(1)} s, peak memory ${(e.peakRssBytes / 2 ** 20).toFixed(0)} MiB`)
+  return lines.join('\n')
+}
+
+function likelihoodLines({ likelihood: l, divergence: d }: Evaluation): string[] {
+  const lines: string[] = []
+  if (l !== undefined) {
+    const bounds = l.logZLower !== undefined && l.logZUpper !== undefined
+    const between = bounds ? `, between ${show(l.logZLower)} and ${show(l.logZUpper)}` : ''
+    const error = l.logZStandardError > 0 ? ` ± ${show(l.logZStandardError)}` : ''
+    const edge = l.reachesEdge ? '; mass reaches the edge of the box' : ''
+    lines.push(`log Z ${show(l.logZ)}${error} (${l.method}${between}${edge})`)
+    const original = l.original === undefined ? '' : `, ${show(l.original)} in the data's units`
+    lines.push(
+      `held-out log likelihood ${show(l.mean)} ± ${show(l.totalStandardError)} nats${original}, ${l.bitsPerDimension.toFixed(3)} bits a dimension`,
+    )
+  }
+  if (d !== undefined)
+    lines.push(
+      `KL(data‖model) ${show(d.forward)}   KL(model‖data) ${show(d.reverse)} nats${d.reachesEdge ? ' (within a box that the model reaches beyond)' : ''}`,
+    )
+  return lines
+}
+
+function sampleLines({ frechet, kid, inception, quality: q, chains }: Evaluation): string[] {
+  const lines: string[] = []
+  if (q !== undefined) {
+    lines.push(`samples against data: MMD² ${q.mmd.squared.toExponential(2)} (p = ${q.mmd.pValue.toFixed(3)})`)
+    const told =
+      q.classifier && `   classifier tells ${percent(q.classifier.accuracy)} (p = ${q.classifier.pValue.toFixed(3)})`
+    const stein = q.stein && `   KSD ${show(q.stein.ksd)} (p = ${q.stein.pValue.toFixed(3)})`
+    lines[lines.length - 1] += `${told ?? ''}${stein ?? ''}`
+    const p = q.precisionRecall
+    if (p !== undefined)
+      lines.push(
+        `precision ${p.precision.toFixed(3)}   recall ${p.recall.toFixed(3)}   density ${p.density.toFixed(3)}   coverage ${p.coverage.toFixed(3)}`,
+      )
+  }
+  if (frechet?.pixels !== undefined) lines.push(`Frechet distance of samples (pixels) ${frechet.pixels.toFixed(2)}`)
+  if (frechet?.features !== undefined)
+    lines.push(`Frechet distance of samples (features) ${frechet.features.toFixed(2)}`)
+  if (kid !== undefined) lines.push(`KID of features ${show(kid.mean)} ± ${show(kid.std)}`)
+  if (inception !== undefined) lines.push(`inception score ${show(inception.mean)} ± ${show(inception.std)}`)
+  if (chains !== undefined)
+    lines.push(
+      `${chains.chains} chains of ${chains.sampler}: acceptance ${chains.acceptance.toFixed(3)}, ${chains.divergences} divergences, R-hat ${chains.rhat.toFixed(3)}, ESS ${chains.essBulk.toFixed(0)} bulk, ${chains.essTail.toFixed(0)} tail`,
+    )
+  return lines
+}
+
+function show(value: number | undefined): string {
+  return value === undefined ? 'unknown' : value.toFixed(4)
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)}%`
+}

@@ -1,0 +1,80 @@
+/** Completes a configuration's network from the data: shape and classes that it leaves open. Whether the parts fit is checked here, by name. */
+import type { Dataset } from '../data/dataset.ts'
+import { LangevinError } from '../graph/errors.ts'
+import type { FlowSpec, NetworkSpec } from '../nn/schema.ts'
+
+type Options = { readonly kind: string } & Record<string, unknown>
+
+/**
+ * The options that `buildNetwork` takes. Classes are the data's unless the configuration says otherwise (0: an energy alone).
+ * @throws LangevinError E_CONFIG for a network that cannot take such data
+ */
+export function completeNetwork(network: NetworkSpec, data: Dataset): Options {
+  const { kind } = network
+  const { shape, dimensions } = data
+  switch (kind) {
+    case 'mlp': {
+      const { inputs, shape: own } = network
+      const takes =
+        inputs === undefined && own === undefined ? (shape.length === 1 ? { inputs: dimensions } : { shape }) : {}
+      return { ...network, ...takes, classes: network.classes ?? data.classes }
+    }
+    case 'convEnergy':
+      return { ...network, shape: network.shape ?? imageShape(kind, data), classes: network.classes ?? data.classes }
+    case 'wideResNet': {
+      const { channels, size, classes = data.classes } = network
+      if (channels !== undefined && size !== undefined) return { ...network, classes }
+      const [c, height, width] = imageShape(kind, data)
+      return { ...network, channels: channels ?? c, size: size ?? [height, width], classes }
+    }
+    case 'flow': {
+      const flow: FlowSpec = network.flow ?? (shape.length === 3 ? { kind: 'image' } : { kind: 'spline' })
+      if (flow.kind === 'image') return { kind, flow: { ...flow, shape: flow.shape ?? imageShape('flow', data) } }
+      return { kind, flow: { ...flow, inputs: flow.inputs ?? vectorSize(flow.kind, data) } }
+    }
+    case 'rbm': {
+      const { visible, shape: own, visibleKind = 'bernoulli' } = network
+      const takes = visible === undefined && own === undefined ? { shape } : {}
+      return { ...network, ...takes, ...(visibleKind === 'bernoulli' ? binaryValues(network.values, data) : {}) }
+    }
+    case 'ising':
+      return { ...network, shape: network.shape ?? shape, ...binaryValues(network.values, data) }
+    case 'potts':
+      return pottsOf(network, data)
+  }
+}
+
+/** Data with a range reach the network as [-1, 1], where 0 and 1 of binary units are -1 and 1. */
+function binaryValues(values: readonly [number, number] | undefined, data: Dataset): { values?: readonly number[] } {
+  if (values !== undefined) return { values }
+  return data.range === null ? {} : { values: [-1, 1] }
+}
+
+function pottsOf(network: NetworkSpec & { readonly kind: 'potts' }, data: Dataset): Options {
+  const { shape } = data
+  if (network.shape === undefined && shape.length < 2) {
+    throw new LangevinError(
+      'E_CONFIG',
+      `network.kind: 'potts' takes one-hot rows [..., states]; data '${data.name}' has rows of [${shape.join(',')}]. Give network.shape and network.states, or use kind 'ising'.`,
+    )
+  }
+  return { ...network, shape: network.shape ?? shape.slice(0, -1), states: network.states ?? shape.at(-1) }
+}
+
+function imageShape(kind: string, data: Dataset): readonly [number, number, number] {
+  const [channels, height, width] = data.shape
+  if (data.shape.length === 3 && channels !== undefined && height !== undefined && width !== undefined)
+    return [channels, height, width]
+  throw new LangevinError(
+    'E_CONFIG',
+    `network.kind: '${kind}' takes images; data '${data.name}' has rows of [${data.shape.join(',')}]. Use kind 'mlp'.`,
+  )
+}
+
+function vectorSize(kind: string, data: Dataset): number {
+  if (data.shape.length === 1) return data.dimensions
+  throw new LangevinError(
+    'E_CONFIG',
+    `network.flow.kind: '${kind}' takes rows of numbers; data '${data.name}' has examples of [${data.shape.join(',')}]. Use kind 'image'.`,
+  )
+}

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { type DataSpec, dataSpec } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
+import { attackSchema } from '../evaluation/robustness.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { networkSchema } from '../nn/schema.ts'
 import { faultsOf } from '../runtime/check-options.ts'
@@ -63,6 +64,7 @@ const evaluation = z.strictObject({
   likelihood: likelihood.optional(),
   quality: z.boolean().optional(),
   chains: chains.optional(),
+  attacks: z.array(attackSchema).optional(),
 })
 
 const schema = z.strictObject({

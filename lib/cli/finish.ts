@@ -4,6 +4,7 @@ import { type DataSpec, loadDataset } from '../data/load.ts'
 import { defaultOod } from '../data/ood.ts'
 import { toyDensity } from '../data/toys.ts'
 import type { Evaluation } from '../evaluation/evaluate.ts'
+import type { Robustness } from '../evaluation/robustness.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -115,8 +116,8 @@ function truthOf(data: DataSpec): ((x: Tensor) => Tensor) | undefined {
 
 function summary(e: Evaluation): Record<string, unknown> {
   const { accuracy, nll, ece, ood, frechet, likelihood, divergence, quality, kid, inception, chains, notes } = e
-  const { seconds, peakRssBytes } = e
-  const figures = { likelihood, divergence, quality, kid, inception, chains, notes }
+  const { attacks, seconds, peakRssBytes } = e
+  const figures = { likelihood, divergence, quality, kid, inception, chains, attacks, notes }
   return { accuracy, nll, ece, ood, frechet, ...figures, seconds, peakRssBytes }
 }
 
@@ -132,7 +133,7 @@ export function showEvaluation(e: Evaluation): string {
     const parts = Object.entries(scores).map(([name, f]) => `${name} ${f.auroc.toFixed(4)}`)
     lines.push(`AUROC against ${set.padEnd(10)} ${parts.join('   ')}`)
   }
-  lines.push(...sampleLines(e), ...(e.notes ?? []))
+  lines.push(...(e.attacks ?? []).map(attackLine), ...sampleLines(e), ...(e.notes ?? []))
   lines.push(`evaluated in ${e.seconds.toFixed(1)} s, peak memory ${(e.peakRssBytes / 2 ** 20).toFixed(0)} MiB`)
   return lines.join('\n')
 }
@@ -141,7 +142,7 @@ function likelihoodLines({ likelihood: l, divergence: d }: Evaluation): string[]
   const lines: string[] = []
   if (l !== undefined) {
     const bounds = l.logZLower !== undefined && l.logZUpper !== undefined
-    const between = bounds ? `, between ${show(l.logZLower)} and ${show(l.logZUpper)}` : ''
+    const between = bounds ? `, from below ${show(l.logZLower)}, from above ${show(l.logZUpper)}` : ''
     const error = l.logZStandardError > 0 ? ` ± ${show(l.logZStandardError)}` : ''
     const edge = l.reachesEdge ? '; mass reaches the edge of the box' : ''
     lines.push(`log Z ${show(l.logZ)}${error} (${l.method}${between}${edge})`)
@@ -181,6 +182,11 @@ function sampleLines({ frechet, kid, inception, quality: q, chains }: Evaluation
       `${chains.chains} chains of ${chains.sampler}: acceptance ${chains.acceptance.toFixed(3)}, ${chains.divergences} divergences, R-hat ${chains.rhat.toFixed(3)}, ESS ${chains.essBulk.toFixed(0)} bulk, ${chains.essTail.toFixed(0)} tail`,
     )
   return lines
+}
+
+function attackLine({ norm, epsilon, steps, restarts, refine, cleanAccuracy, robustAccuracy }: Robustness): string {
+  const defence = refine && `, refined by ${refine.steps} steps of ${refine.sampler}`
+  return `accuracy under ${norm} ${epsilon.toFixed(4)} (${steps} steps, ${restarts} restarts${defence ?? ''}) ${robustAccuracy.toFixed(4)}   unattacked ${cleanAccuracy.toFixed(4)}`
 }
 
 function show(value: number | undefined): string {

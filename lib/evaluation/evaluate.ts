@@ -18,6 +18,7 @@ import type { InceptionScore } from './inception.ts'
 import type { KidResult } from './kid.ts'
 import type { DivergenceFigures, LikelihoodFigures } from './likelihood-figures.ts'
 import { type OodFigures, oodFigures } from './ood.ts'
+import type { Robustness } from './robustness.ts'
 import { forEachBatch } from './rows.ts'
 import type { SampleQuality } from './sample-quality.ts'
 
@@ -106,8 +107,10 @@ export interface Evaluation {
   /** ... kernel and inception scores by networks that are given, ... */
   readonly kid?: KidResult
   readonly inception?: InceptionScore
-  /** ... and chains of another sampler. */
+  /** ... chains of another sampler, ... */
   readonly chains?: ChainFigures
+  /** ... and accuracies under attack. */
+  readonly attacks?: readonly Robustness[]
   /** What was left out, and why. */
   readonly notes?: readonly string[]
   readonly seconds: number

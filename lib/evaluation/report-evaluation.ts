@@ -12,7 +12,7 @@ const scoreNames: Readonly<Record<string, string>> = {
 
 /** The classification part; nothing without labels. */
 export function classificationSection(e: Evaluation): Html | undefined {
-  if (e.reliability === undefined && e.confusion === undefined) return undefined
+  if (e.reliability === undefined && e.confusion === undefined && e.attacks === undefined) return undefined
   return section(
     'classes',
     'Classification and calibration',
@@ -22,6 +22,7 @@ export function classificationSection(e: Evaluation): Html | undefined {
       e.reliability && reliabilityChart(e.reliability),
       e.confusion && confusionTable(e.confusion),
     ),
+    e.attacks && attackTable(e.attacks),
   )
 }
 
@@ -64,6 +65,29 @@ function frequentConfusions(confusion: Confusion): Html {
     { label: caption, caption, head: ['true#', 'predicted#', 'inputs#'], box: 'chart' },
     pairs.map((p) => [p.y, p.k, p.count]),
   )
+}
+
+const attackNote =
+  'Lengths are in units of the input ([-1, 1] for images). Robust accuracy is of the worst of all restarts; it is an upper bound, which a stronger attack may lower.'
+
+function attackTable(attacks: NonNullable<Evaluation['attacks']>): HtmlValue {
+  const rows = attacks.map((a): Cell[] => {
+    const how = `${a.loss === 'margin' ? 'margin' : 'cross entropy'}${a.targeted ? ', targeted' : ''}`
+    const defence = a.refine ? `${a.refine.steps} steps of ${a.refine.sampler}, attack ${a.refine.attack}` : 'none'
+    return [
+      `${a.norm === 'linf' ? 'L∞' : 'L2'} ${showNumber(a.epsilon, 3)}`,
+      `${a.steps} × ${showNumber(a.stepSize, 3)}, ${a.restarts} restart${a.restarts === 1 ? '' : 's'}, ${how}`,
+      defence,
+      a.count,
+      meter(a.cleanAccuracy),
+      meter(a.robustAccuracy),
+    ]
+  })
+  const head = ['ball', 'attack', 'refinement', 'inputs#', 'clean accuracy ↑#', 'robust accuracy ↑#']
+  return [
+    table({ label: 'Accuracy under attack', caption: 'Accuracy under attack (PGD)', head }, rows),
+    el('p', { class: 'note' }, attackNote),
+  ]
 }
 
 /** Energies and out-of-distribution figures. */

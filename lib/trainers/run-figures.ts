@@ -14,6 +14,7 @@ import {
   type LikelihoodOptions,
   likelihoodFigures,
 } from '../evaluation/likelihood-figures.ts'
+import { type AttackOptions, type Robustness, robustAccuracy } from '../evaluation/robustness.ts'
 import { sampleQuality } from '../evaluation/sample-quality.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
@@ -40,6 +41,8 @@ export interface FigureOptions {
   readonly classifier?: string
   /** Runs chains of a sampler of one's choice on the model and tells whether they mixed; default none. */
   readonly chains?: Omit<ChainCheckOptions, 'signal' | 'onProgress'>
+  /** Attacks that the classifier's accuracy is measured under; default none. Bounds default to [-1, 1], and to none where the data have no range. */
+  readonly attacks?: readonly AttackOptions[]
   /** Everything random follows from it; default 0. */
   readonly seed?: number
   readonly signal?: AbortSignal
@@ -123,6 +126,7 @@ export async function runFigures(input: FigureInput): Promise<Partial<Evaluation
     }
   }
   if (chains !== undefined) out.chains = await chainFigures(model, { ...run, ...chains, onProgress: stage('chains') })
+  if (options.attacks !== undefined) out.attacks = await attackFigures(input, options.attacks, run)
   if (notes.length > 0) out.notes = notes
   return Object.fromEntries(Object.entries(out).filter(([, value]) => value !== undefined))
 }
@@ -143,6 +147,25 @@ async function qualityOf(
     notes.push(`no sample quality: ${error.message}`)
     return undefined
   }
+}
+
+/** Attacks one after the other. @throws LangevinError E_CONFIG without labels or classes */
+async function attackFigures(
+  { model, test, x, options }: FigureInput,
+  attacks: readonly AttackOptions[],
+  run: { readonly seed: number; readonly signal?: AbortSignal },
+): Promise<readonly Robustness[]> {
+  const { labels } = test
+  if (labels === undefined)
+    throw new LangevinError('E_CONFIG', `attacks need labels, and '${test.name}' has none; leave attacks out`)
+  const bounds = test.range === null ? null : ([-1, 1] as const)
+  const out: Robustness[] = []
+  for (const [i, attack] of attacks.entries()) {
+    const onProgress = (done: number, total: number): void =>
+      options.onProgress?.({ stage: `attack ${i + 1} of ${attacks.length}`, done, total })
+    out.push(await robustAccuracy(model, x, labels, { bounds, ...attack, ...run, onProgress }))
+  }
+  return out
 }
 
 /** Numbers an example beyond which a Stein discrepancy has little power. */

@@ -8,6 +8,7 @@ import type { EventRow, MetricsRow } from './metrics-row.ts'
 import type { PlaneInput } from './plane.ts'
 import { classificationSection, densitySection } from './report-evaluation.ts'
 import { el, Html, type HtmlValue, html, section, table } from './report-html.ts'
+import { likelihoodSection, qualitySection } from './report-quality.ts'
 import { reportStyle } from './report-style.ts'
 import { eventTable, standingRows, trainingCharts } from './report-training.ts'
 import { densityFigures } from './scatter.ts'
@@ -41,6 +42,8 @@ export function renderReport(input: ReportInput): string {
     { id: 'training', name: 'Training', body: trainingSection(rows, dropped, events) },
     { id: 'samples', name: 'Samples', body: samplesSection(input.samplesPng) },
     { id: 'plane', name: 'Learned density', body: planeSection(input.density) },
+    { id: 'likelihood', name: 'Likelihood', body: evaluation && likelihoodSection(evaluation) },
+    { id: 'quality', name: 'Samples against data', body: evaluation && qualitySection(evaluation) },
     { id: 'classes', name: 'Calibration', body: evaluation && classificationSection(evaluation) },
     { id: 'density', name: 'Energies and OOD', body: evaluation && densitySection(evaluation) },
     { id: 'events', name: 'Events', body: eventsSection(input.metrics !== undefined, events) },
@@ -97,6 +100,10 @@ function evaluationTiles(e: Evaluation): Tile[] {
   if (e.ece !== undefined) out.push({ name: 'Calibration error', value: showPercent(e.ece), note: 'ECE' })
   if (e.nll !== undefined)
     out.push({ name: 'Negative log-likelihood', value: showNumber(e.nll), note: 'nats an input, of the label' })
+  if (e.likelihood)
+    out.push({ name: 'Held-out log likelihood', value: showNumber(e.likelihood.mean), note: 'nats an input, of x' })
+  if (e.divergence)
+    out.push({ name: 'KL(data ‖ model)', value: showNumber(e.divergence.forward, 3), note: 'nats, low is good' })
   if (e.brier !== undefined)
     out.push({ name: 'Brier score', value: showNumber(e.brier, 3), note: '0 to 2, low is good' })
   const aurocs = Object.entries(e.ood).flatMap(([set, s]) => (s.log_px ? [{ set, value: s.log_px.auroc }] : []))

@@ -123,6 +123,59 @@ describe('renderReport', () => {
     expect(unlabelled).not.toContain('Reliability')
   })
 
+  it('tells likelihood, divergence, samples against data and chains where they are known', async () => {
+    const evaluation: Evaluation = {
+      ...(await someEvaluation()),
+      likelihood: {
+        method: 'ais',
+        logZ: 3.25,
+        logZStandardError: 0.02,
+        logZLower: 3.2,
+        logZUpper: 3.31,
+        count: 600,
+        mean: -1.5,
+        standardError: 0.04,
+        totalStandardError: 0.05,
+        bitsPerDimension: 1.08,
+        original: -2.75,
+      },
+      divergence: { forward: 0.0421, reverse: 0.0532, reachesEdge: true, low: [-3, -4], high: [3, 4] },
+      quality: {
+        samples: 200,
+        reference: 600,
+        mmd: { squared: 0.0123, standardError: 0.001, pValue: 0.0001 },
+        nearestNeighbour: { accuracy: 0.51, pValue: 0.4 },
+        classifier: { accuracy: 0.77, pValue: 0.02, heldOut: 400 },
+        stein: { ksd: 0.2, pValue: 0.5 },
+        precisionRecall: { precision: 0.91, recall: 0.82, density: 0.93, coverage: 0.84, k: 5 },
+      },
+      kid: { mean: 0.031, std: 0.002, subsets: 100, subsetSize: 200 },
+      inception: { mean: 7.3, std: 0.4, splits: 10 },
+      chains: {
+        sampler: 'nuts',
+        chains: 4,
+        draws: 500,
+        acceptance: 0.81,
+        divergences: 2,
+        stepSize: 0.35,
+        gradients: 3500,
+        rhat: 1.004,
+        essBulk: 812,
+        essTail: 640,
+      },
+      notes: ['no samples: <for a reason>'],
+    }
+    const page = renderReport({ title: 'all', evaluation })
+    outline(page)
+    expect(headings(page)).toEqual(expect.arrayContaining(['2 Likelihood', '2 Samples against data']))
+    const text = page.replace(/<style>.*?<\/style>/s, '').replace(/<[^>]*>/g, ' ')
+    for (const said of ['3.25 ± 0.02', '-2.75', '0.0421', 'mass beyond the box', '&lt; 0.001', '77', '0.82', '0.031'])
+      expect(text.replaceAll('−', '-'), said).toContain(said)
+    expect(text).toContain('4 chains of nuts, 500 draws each')
+    expect(text).toContain('no samples: &lt;for a reason&gt;')
+    expect(page).not.toMatch(/NaN|undefined|\[object/)
+  })
+
   it('lists the most frequent confusions where the matrix would be too large', async () => {
     const confusion: number[][] = Array.from({ length: 100 }, (_, y) =>
       Array.from({ length: 100 }, (_, k) => (y === k ? 50 : 0)),

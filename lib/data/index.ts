@@ -13,6 +13,13 @@ export {
   type SplitOptions,
   type Transform,
 } from './dataset.ts'
+export {
+  type BinarizeOptions,
+  binarized,
+  drawnFrom,
+  type ModelDataOptions,
+  oneHot,
+} from './discrete.ts'
 export { fitGaussian, type GaussianFit, type GaussianFitOptions } from './gaussian-fit.ts'
 export {
   fitGaussianMixture,

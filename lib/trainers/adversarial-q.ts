@@ -3,10 +3,8 @@
  * made of, how it is drawn from, and the phases of a step that train it against an energy; the energy's own phase is adversarial.ts's.
  */
 import { LangevinError, suggestion } from '../graph/errors.ts'
-import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
-import type { Flow, FlowConfig } from '../nn/flow.ts'
-import { buildFlow } from '../nn/flows.ts'
+import type { Flow } from '../nn/flow.ts'
 import {
   buildGenerator,
   type ConvGeneratorOptions,
@@ -22,6 +20,7 @@ import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { Recorder } from '../runtime/state.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { stateName } from './engine.ts'
+import { FLOW, type FlowSource, flowModule } from './flow-module.ts'
 import type { Module, ModuleVariables, Objective, Phase } from './method.ts'
 import { integer } from './options.ts'
 import { STREAM } from './streams.ts'
@@ -29,8 +28,8 @@ import { STREAM } from './streams.ts'
 /** q is a normalizing flow: exact entropy, exact density. */
 export interface FlowSampler {
   readonly kind: 'flow'
-  /** As `buildFlow` takes it; `inputs` or `shape` may be left to the data. Default spline couplings. */
-  readonly flow?: FlowConfig
+  /** Its config (`inputs` or `shape` may be left to the data), a flow built in code, or one with weights; default spline couplings, `image` for images. */
+  readonly flow?: FlowSource
   /** Default Adam 1e-3 with betas (0.5, 0.9). */
   readonly optimizer?: OptimizerOptions
 }
@@ -67,6 +66,9 @@ export interface Opponent {
   energy(model: Variables, x: Tensor): Tensor
 }
 
+/** Name of a generator's module. */
+export const GENERATOR = 'generator'
+
 /** State names of a step: q's draws, and the latents that made a generator's. */
 export const NEGATIVES = 'batch/negatives'
 const LATENTS = 'batch/latents'
@@ -95,9 +97,9 @@ const kinds = ['flow', 'generator']
 export function makeQ(options: SamplerQ, data: DataDescription): Q {
   switch (options.kind) {
     case 'flow':
-      return new FlowQ(flowOf(options, data.shape), options)
+      return new FlowQ(options, data)
     case 'generator':
-      return new GeneratorQ(generatorOf(options, data), options)
+      return new GeneratorQ(options, data)
     default: {
       const kind = String((options as { kind: unknown }).kind)
       throw new LangevinError('E_CONFIG', `q: kind '${kind}' is not known.${suggestion(kind, kinds)}`)
@@ -105,23 +107,8 @@ export function makeQ(options: SamplerQ, data: DataDescription): Q {
   }
 }
 
-/** The flow that the options describe, for examples of a shape. */
-export function flowOf({ flow: config = { kind: 'spline' } }: FlowSampler, shape: readonly number[]): Flow {
-  const own = config.kind === 'image' ? { shape } : { inputs: shape[0] }
-  const flow = buildFlow({ ...own, ...config })
-  if (!sameShape(flow.shape, shape))
-    throw new LangevinError(
-      'E_CONFIG',
-      `q: the flow gives examples of ${showShape(flow.shape)}, the data have ${showShape(shape)}`,
-    )
-  return flow
-}
-
 /** The generator that the options describe. */
-export function generatorOf(
-  options: GeneratorSampler,
-  { shape, range }: Pick<DataDescription, 'shape' | 'range'>,
-): Generator {
+function generatorOf(options: GeneratorSampler, { shape, range }: Pick<DataDescription, 'shape' | 'range'>): Generator {
   const image = shape.length === 3
   const { network = image && options.hidden === undefined ? 'conv' : 'mlp' } = options
   const { latent = image ? 128 : 2 * (shape[0] ?? 1), output = range === null ? 'identity' : 'tanh' } = options
@@ -146,14 +133,15 @@ class FlowQ implements Q {
   readonly network: Flow
   private readonly options: FlowSampler
 
-  constructor(flow: Flow, options: FlowSampler) {
+  constructor(options: FlowSampler, data: DataDescription) {
+    const { flow, module } = flowModule(options.flow, data.shape)
     this.network = flow
+    this.modules = [module]
     this.options = options
-    this.modules = [{ name: 'flow', variables: flow.variables }]
   }
 
   sample(of: ModuleVariables, key: Tensor, count: number, stream: number): Tensor {
-    return this.network.sample(key, count, stream, { variables: of('flow'), norm: 'running' }).x
+    return this.network.sample(key, count, stream, { variables: of(FLOW), norm: 'running' }).x
   }
 
   draw(r: Recorder, key: Tensor, count: number): void {
@@ -163,14 +151,14 @@ class FlowQ implements Q {
   phases({ batch, steps, energy }: Opponent): readonly Phase[] {
     const { optimizer = { kind: 'adam', learningRate: 1e-3, betas: [0.5, 0.9] } } = this.options
     const objective = (r: Recorder, of: ModuleVariables, key: Tensor): Objective => {
-      const pass = { variables: of('flow'), norm: 'running' as const }
+      const pass = { variables: of(FLOW), norm: 'running' as const }
       const { x, logDensity } = this.network.sample(key, batch, STREAM.objective, pass)
       const energies = energy(of(), x)
       const { loss, metrics } = flowGeneratorLoss({ energy: energies, logDensity })
       const entropy = metrics.entropy as Tensor
       return { loss, metrics: { bound: boundOf(energy(of(), r.read('batch/data')), energies, entropy), entropy } }
     }
-    return [phase({ name: 'flow', repeat: steps, optimizer, objective })]
+    return [phase({ name: FLOW, repeat: steps, optimizer, objective })]
   }
 }
 
@@ -180,7 +168,8 @@ class GeneratorQ implements Q {
   private readonly options: GeneratorSampler
   private readonly eta: VariableSpec
 
-  constructor(generator: Generator, options: GeneratorSampler) {
+  constructor(options: GeneratorSampler, data: DataDescription) {
+    const generator = generatorOf(options, data)
     const { eta = 0.1, samples = 20, entropyWeight = 1 } = options
     if (!(Number.isFinite(eta) && eta > 0)) throw new RangeError(`q.eta must be a positive number; got ${eta}`)
     if (!(Number.isFinite(entropyWeight) && entropyWeight >= 0))
@@ -191,17 +180,17 @@ class GeneratorQ implements Q {
     const init = { kind: 'constant', value: Math.log(eta) } as const
     this.eta = { name: 'log_eta', shape: [generator.latent], init, role: 'parameter' }
     this.modules = [
-      { name: 'generator', variables: generator.variables },
+      { name: GENERATOR, variables: generator.variables },
       { name: 'posterior', variables: [this.eta] },
     ]
   }
 
   sample(of: ModuleVariables, key: Tensor, count: number, stream: number): Tensor {
-    return this.network.sample(key, count, stream, { variables: of('generator'), norm: 'running' }).x
+    return this.network.sample(key, count, stream, { variables: of(GENERATOR), norm: 'running' }).x
   }
 
   draw(r: Recorder, key: Tensor, count: number): void {
-    const variables = stateVariables(r)('generator')
+    const variables = stateVariables(r)(GENERATOR)
     const { x, z } = this.network.sample(key, count, STREAM.noise, { variables, norm: 'running' })
     r.write(NEGATIVES, x)
     r.write(LATENTS, z)
@@ -218,7 +207,7 @@ class GeneratorQ implements Q {
         objective: (r, of, key) => this.posterior(r, of, key),
       }),
       phase({
-        name: 'generator',
+        name: GENERATOR,
         repeat: opponent.steps,
         optimizer,
         objective: (r, of, key) => this.adversary(opponent, r, of, key),
@@ -227,7 +216,7 @@ class GeneratorQ implements Q {
   }
 
   private vera(of: ModuleVariables, x: Tensor, z0: Tensor, noise: { key: Tensor; stream: number }, samples: number) {
-    const pass = { variables: of('generator'), norm: 'running' as const }
+    const pass = { variables: of(GENERATOR), norm: 'running' as const }
     const generator = (z: Tensor) => this.network.generate(z, pass)
     const eta = ops.exp(of('posterior').get(this.eta))
     const sigma = this.network.sigma(pass)
@@ -244,7 +233,7 @@ class GeneratorQ implements Q {
   /** The generator descends E_q[E] - λH(q). The value is that, by the entropy's estimate; the gradient of H is the surrogate's. */
   private adversary({ batch, energy }: Opponent, r: Recorder, of: ModuleVariables, key: Tensor): Objective {
     const { samples = 20, entropyWeight = 1 } = this.options
-    const { x, z } = this.network.sample(key, batch, STREAM.objective, { variables: of('generator'), norm: 'running' })
+    const { x, z } = this.network.sample(key, batch, STREAM.objective, { variables: of(GENERATOR), norm: 'running' })
     const { surrogate, entropy, metrics, sigma } = this.vera(of, x, z, { key, stream: STREAM.objective + 2 }, samples)
     const energies = energy(of(), x)
     const h = ops.add(entropy, ops.sub(surrogate, ops.stopGradient(surrogate)))

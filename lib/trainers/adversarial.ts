@@ -6,10 +6,10 @@
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
 import { LangevinError } from '../graph/errors.ts'
-import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { Flow } from '../nn/flow.ts'
-import { FlowModel } from '../nn/flow-model.ts'
+import type { FlowModel } from '../nn/flow-model.ts'
 import { Generator } from '../nn/generator.ts'
 import { GeneratorModel } from '../nn/generator-model.ts'
 import { activationNames } from '../nn/layer.ts'
@@ -21,12 +21,13 @@ import * as ops from '../ops/index.ts'
 import { Recorder, type State } from '../runtime/state.ts'
 import { makeSampler } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
-import { makeQ, NEGATIVES, type Q, type SamplerQ, stateVariables } from './adversarial-q.ts'
+import { GENERATOR, makeQ, NEGATIVES, type Q, type SamplerQ, stateVariables } from './adversarial-q.ts'
 import { type Augmentation, augment, checkLabelled, DATA, LABELS, orderedRows, takeRows } from './batches.ts'
 import { runStage } from './chain-round.ts'
 import { chainSampling } from './chain-sampling.ts'
 import { ChainStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
+import { FLOW, flowSchema, plainFlow, trainedFlow } from './flow-module.ts'
 import type {
   MethodContext,
   MethodDefinition,
@@ -77,6 +78,11 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
     const { network, options, data } = context
     const { qSteps = 1, gradientPenalty: penalty = 0.1, weights } = options
     integer('qSteps', qSteps, 1)
+    if (!network.variables.some((v) => v.role === 'parameter'))
+      throw new LangevinError(
+        'E_CONFIG',
+        `adversarial: network '${network.config.kind}' has no parameters to train; declare some through the scope`,
+      )
     this.penalty = penalty
     this.weights = { px: 1, pyx: network.classes > 0 ? 1 : 0, ...weights }
     for (const [name, v] of Object.entries({ ...this.weights, gradientPenalty: penalty }))
@@ -191,7 +197,7 @@ class QStarts extends ChainStarts {
 
 const flowQ = z.strictObject({
   kind: z.literal('flow'),
-  flow: z.looseObject({ kind: z.string() }).optional(),
+  flow: flowSchema.optional(),
   optimizer: optimizerSchema.optional(),
 })
 const generatorQ = z.strictObject({
@@ -245,49 +251,38 @@ export const adversarialMethod: MethodDefinition<AdversarialOptions> = {
  */
 export class Adversarial extends Trainer<AdversarialOptions> {
   constructor(model: Model, options: AdversarialOptions = {}) {
-    super(adversarialMethod, model, options)
+    const { q } = options
+    super(
+      adversarialMethod,
+      model,
+      q?.kind === 'flow' && q.flow ? { ...options, q: { ...q, flow: plainFlow(q.flow) } } : options,
+    )
   }
 
-  /** The flow as trained, with its exact density and draws. @throws LangevinError E_CONFIG where q is a generator, or before `fit` */
+  /** The flow as trained, with its exact density and draws. Of an opened run: `flowOfRun(run)`. @throws LangevinError E_CONFIG where q is a generator, or before `fit` */
   async flow(): Promise<FlowModel> {
     const { q } = this.trainedMethod('flow') as AdversarialMethod
-    const values = await this.moduleValues('flow')
-    return flowModel(q, () => values)
+    if (!(q.network instanceof Flow))
+      throw new LangevinError('E_CONFIG', 'flow: q is a generator in this run; use generator()')
+    return trainedFlow(q.network, await this.moduleValues(FLOW), this.model.device)
   }
 
-  /** The generator as trained. @throws LangevinError E_CONFIG where q is a flow, or before `fit` */
+  /** The generator as trained. Of an opened run: {@link generatorOfRun}. @throws LangevinError E_CONFIG where q is a flow, or before `fit` */
   async generator(): Promise<GeneratorModel> {
     const { q } = this.trainedMethod('generator') as AdversarialMethod
-    const values = await this.moduleValues('generator')
-    return generatorModel(q, () => values)
+    if (!(q.network instanceof Generator)) throw noGenerator()
+    return new GeneratorModel(q.network, { values: await this.moduleValues(GENERATOR) })
   }
 }
 
-/** The flow of an opened run of adversarial training. @throws LangevinError E_CONFIG where q is a generator */
-export async function adversarialFlow(run: Run): Promise<FlowModel> {
-  return flowModel(qOf(run), () => run.moduleValues('flow'))
+/** The generator of an opened run of adversarial training. @throws LangevinError E_CONFIG for a run that trained none */
+export function generatorOfRun(run: Run): GeneratorModel {
+  const { method, options, data } = run.description
+  const { q = { kind: 'generator' } } = options as AdversarialOptions
+  if (method !== adversarialMethod.name || q.kind !== 'generator') throw noGenerator()
+  return new GeneratorModel(makeQ(q, data).network as Generator, { values: run.moduleValues(GENERATOR) })
 }
 
-/** The generator of an opened run of adversarial training. @throws LangevinError E_CONFIG where q is a flow */
-export function adversarialGenerator(run: Run): GeneratorModel {
-  return generatorModel(qOf(run), () => run.moduleValues('generator'))
-}
-
-function qOf({ description }: Run): Q {
-  if (description.method !== adversarialMethod.name)
-    throw new LangevinError('E_CONFIG', `this run was trained by '${description.method}', not by 'adversarial'`)
-  const { q = { kind: 'generator' } } = description.options as AdversarialOptions
-  return makeQ(q, description.data)
-}
-
-async function flowModel({ network }: Q, values: () => ReadonlyMap<string, HostTensor>): Promise<FlowModel> {
-  if (!(network instanceof Flow)) throw new LangevinError('E_CONFIG', 'flow: q is a generator here; use generator')
-  const model = new FlowModel(network)
-  await model.setValues(values())
-  return model
-}
-
-function generatorModel({ network }: Q, values: () => ReadonlyMap<string, HostTensor>): GeneratorModel {
-  if (!(network instanceof Generator)) throw new LangevinError('E_CONFIG', 'generator: q is a flow here; use flow')
-  return new GeneratorModel(network, { values: values() })
+function noGenerator(): LangevinError {
+  return new LangevinError('E_CONFIG', 'generator: this run trained none; if its q is a flow, use flow() or flowOfRun')
 }

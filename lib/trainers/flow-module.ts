@@ -134,7 +134,7 @@ export async function trainedFlow(
 }
 
 /**
- * The flow of an opened run that trained one (`flowContrastive`, `noiseContrastive` with noise of kind flow), with its weights.
+ * The flow of an opened run that trained one (`flowContrastive`, `noiseContrastive` with noise of kind flow, `adversarial` with q a flow), with its weights.
  * @param source for a flow written in code: the flow, as it was for training
  * @throws RangeError for a run without a flow; LangevinError E_CONFIG for a flow written in code that is not given
  */
@@ -143,8 +143,9 @@ export async function flowOfRun(run: Run, source?: FlowSource): Promise<FlowMode
   const options = run.description.options as {
     readonly flow?: FlowConfig
     readonly noise?: { readonly flow?: FlowConfig }
+    readonly q?: { readonly flow?: FlowConfig }
   }
-  const { flow } = flowModule(source ?? options.flow ?? options.noise?.flow, run.model.network.shape)
+  const { flow } = flowModule(source ?? options.flow ?? options.noise?.flow ?? options.q?.flow, run.model.network.shape)
   return trainedFlow(flow, values, run.model.device)
 }
 

@@ -14,6 +14,7 @@ import { Generator } from '../nn/generator.ts'
 import { GeneratorModel } from '../nn/generator-model.ts'
 import { activationNames } from '../nn/layer.ts'
 import type { Model } from '../nn/model.ts'
+import { flowSchema } from '../nn/schema.ts'
 import { gradientPenalty, variationalBound } from '../objectives/adversarial.ts'
 import { crossEntropy } from '../objectives/classification.ts'
 import type { Terms } from '../objectives/terms.ts'
@@ -27,7 +28,7 @@ import { runStage } from './chain-round.ts'
 import { chainSampling } from './chain-sampling.ts'
 import { ChainStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
-import { FLOW, flowSchema, plainFlow, trainedFlow } from './flow-module.ts'
+import { FLOW, plainFlow, trainedFlow } from './flow-module.ts'
 import type {
   MethodContext,
   MethodDefinition,

@@ -21,7 +21,7 @@ import { ContrastiveMethod, type ContrastiveOptions, flowOf, logZOf, NOISE } fro
 import { flowNoise, LOG_Z } from './noise-distribution.ts'
 import { integer } from './options.ts'
 import type { SampleOptions } from './sampling.ts'
-import { amount, energyFields, optimizerSchema } from './schema.ts'
+import { energyFields, optimizerSchema } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
 
@@ -126,7 +126,7 @@ export const flowContrastiveMethod: MethodDefinition<FlowContrastiveOptions> = {
     flow: flowSchema.optional(),
     flowOptimizer: optimizerSchema.optional(),
     likelihoodSteps: z.int().min(0).optional(),
-    threshold: amount.optional(),
+    threshold: z.number().min(0).max(1).optional(),
   }),
   create: (context) => new FlowContrastiveMethod(context),
 }

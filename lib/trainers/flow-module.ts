@@ -2,14 +2,13 @@
  * A normalizing flow beside the energy, as the module `flow` of a method: what options may name one, its variables, the phase that fits it by
  * maximum likelihood, and exact draws after training. What the energy does with it is each method's own.
  */
-import { z } from 'zod'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { Flow, type FlowConfig } from '../nn/flow.ts'
 import { FlowModel } from '../nn/flow-model.ts'
-import { buildFlow, mixingNames } from '../nn/flows.ts'
+import { buildFlow } from '../nn/flows.ts'
 import { type Pass, Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
@@ -19,8 +18,9 @@ import { runStage } from './chain-round.ts'
 import type { Module, Phase, SamplingCode } from './method.ts'
 import type { Run } from './run.ts'
 import { SAMPLE_KEY, SAMPLE_X } from './sampling.ts'
-import { count, positive } from './schema.ts'
 import { STREAM } from './streams.ts'
+
+export { flowSchema } from '../nn/schema.ts'
 
 /** Name of the module. */
 export const FLOW = 'flow'
@@ -148,41 +148,3 @@ export async function flowOfRun(run: Run, source?: FlowSource): Promise<FlowMode
   const { flow } = flowModule(source ?? options.flow ?? options.noise?.flow ?? options.q?.flow, run.model.network.shape)
   return trainedFlow(flow, values, run.model.device)
 }
-
-const perChannel = z.union([z.number(), z.array(z.number())])
-const common = {
-  shift: perChannel.optional(),
-  scale: perChannel.optional(),
-  mixing: z.enum([...mixingNames] as [string, ...string[]]).optional(),
-  actNorm: z.boolean().optional(),
-  seed: z.int().optional(),
-  activation: z.string().optional(),
-}
-const vector = { inputs: count.optional(), layers: count.optional(), hidden: z.array(count).optional() }
-const spline = {
-  bins: count.optional(),
-  bound: positive.optional(),
-  minBinWidth: positive.optional(),
-  minBinHeight: positive.optional(),
-  minDerivative: positive.optional(),
-}
-
-/** FlowConfig of a shipped kind. */
-export const flowSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('affineCoupling'), ...common, ...vector, maxLogScale: positive.optional() }),
-  z.strictObject({ kind: z.literal('spline'), ...common, ...vector, ...spline }),
-  z.strictObject({
-    kind: z.literal('image'),
-    ...common,
-    ...spline,
-    shape: z.tuple([count, count, count]).optional(),
-    coupling: z.enum(['affine', 'spline']).optional(),
-    levels: z.int().min(0).optional(),
-    checkerboards: z.int().min(0).optional(),
-    steps: z.int().min(0).optional(),
-    channels: count.optional(),
-    blocks: z.int().min(0).optional(),
-    maxLogScale: positive.optional(),
-    logit: z.union([positive, z.null()]).optional(),
-  }),
-])

@@ -49,7 +49,7 @@ export function gaussianEnergy(normalized = false): Model {
 
 /** log Z of {@link gaussianEnergy} at the model's parameters. */
 export function gaussianLogZ(model: Model): number {
-  return Math.log(2 * Math.PI) - model.value('logDiagonal').data.reduce((sum: number, v: number) => sum + v, 0)
+  return Math.log(2 * Math.PI) - (model.value('logDiagonal').data as Float32Array).reduce((sum, v) => sum + v, 0)
 }
 
 /** A flow of few parameters on the plane. */

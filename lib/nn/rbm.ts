@@ -33,7 +33,10 @@ export interface RbmNetworkOptions {
    * the two x is read as a number in between.
    */
   readonly values?: BinaryValues
-  /** σ² of Gaussian units: a positive number for all (default 1), or 'learned': one a unit, as the variable `log_variance`, beginning at 1. */
+  /**
+   * σ² of Gaussian units: a positive number for all (default 1), or 'learned': one a unit, as the variable `log_variance`, beginning at 0.25.
+   * That is meant for data of variance 1: from a σ² of the data's own size the machine does not leave the single Gaussian.
+   */
   readonly variance?: number | 'learned'
 }
 
@@ -173,6 +176,7 @@ export function hiddenInput({ weight, hiddenBias, variance }: RbmParameters, v: 
 
 function declare({ visible, hidden, kind, variance }: Settings, scope: Scope): RbmParameters {
   const zero = { kind: 'constant', value: 0 } as const
+  const small = { kind: 'constant', value: Math.log(0.25) } as const
   const parameters = {
     weight: scope.parameter('weight', [hidden, visible], { kind: 'normal', std: 0.01 }),
     visibleBias: scope.parameter('visible_bias', [visible], zero),
@@ -180,7 +184,7 @@ function declare({ visible, hidden, kind, variance }: Settings, scope: Scope): R
   }
   if (kind === 'bernoulli') return { ...parameters, variance: undefined }
   if (variance !== 'learned') return { ...parameters, variance: ops.full([visible], variance) }
-  return { ...parameters, variance: ops.exp(scope.parameter('log_variance', [visible], zero)) }
+  return { ...parameters, variance: ops.exp(scope.parameter('log_variance', [visible], small)) }
 }
 
 function toUnits({ kind, values, visible }: Settings, x: Tensor): Tensor {

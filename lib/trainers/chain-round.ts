@@ -35,7 +35,10 @@ export function samplerRound(round: SamplerRound): ChainRound {
   const { name, sampler, stream, key = CHAIN_KEY } = round
   const kept: string[] = []
   const begin = (r: Recorder): void => {
-    const state = sampler.init(round.target(r), r.read(placeOf(round, 'x')), r.read(key), stream)
+    const x = r.read(placeOf(round, 'x'))
+    const state = sampler.init(round.target(r), x, r.read(key), stream)
+    // Samplers of discrete x round their starting points.
+    if (state.x !== x) r.write(placeOf(round, 'x'), state.x)
     kept.push(...Object.keys(state).filter((k) => k !== 'x' && !kept.includes(k)))
     for (const k of kept) r.write(placeOf(round, k), state[k] as Tensor)
     if (kept.length > 0) r.write(key, ops.nextKey(r.read(key)))

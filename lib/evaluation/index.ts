@@ -48,8 +48,16 @@ export {
   quadratureLogZ,
 } from './quadrature.ts'
 export { type RbmAnnealingOptions, rbmAnnealing, rbmLogZ } from './rbm.ts'
+export type { RefineOptions } from './refinement.ts'
 export { type ReportInput, renderReport } from './report.ts'
-export { type AttackOptions, attackExamples, type Robustness, robustAccuracy } from './robustness.ts'
+export {
+  type AttackedExamples,
+  type AttackOptions,
+  type AttackRunOptions,
+  attackExamples,
+  type Robustness,
+  robustAccuracy,
+} from './robustness.ts'
 export { type SampleQuality, type SampleQualityOptions, sampleQuality } from './sample-quality.ts'
 export { densitySvg } from './scatter.ts'
 export { kernelSteinDiscrepancy, type SteinDiscrepancy, type SteinOptions } from './stein.ts'

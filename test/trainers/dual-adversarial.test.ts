@@ -4,7 +4,9 @@ import { Dataset } from '../../lib/data/dataset.ts'
 import { digits } from '../../lib/data/standard.ts'
 import { robustAccuracy } from '../../lib/evaluation/robustness.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
-import { convEnergy } from '../../lib/nn/models.ts'
+import { linear } from '../../lib/nn/layers.ts'
+import { convEnergy, defineEnergy } from '../../lib/nn/models.ts'
+import * as ops from '../../lib/ops/index.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { makeProgram } from '../../lib/runtime/program.ts'
 import { Recorder, State } from '../../lib/runtime/state.ts'
@@ -12,6 +14,7 @@ import { CONTRAST_STEPS, ContrastSchedule } from '../../lib/trainers/contrast-sc
 import { DualAdversarial, type DualAdversarialOptions } from '../../lib/trainers/dual-adversarial.ts'
 import { Jem } from '../../lib/trainers/jem-trainers.ts'
 import { openRun } from '../../lib/trainers/run.ts'
+import { pattern } from '../golden/pattern.ts'
 import { blobs, checkpointOf, convNet, fitAll, folder, plane, rejection, resNet, someDigits } from './tiny.ts'
 
 const value = (row: Record<string, number | undefined> | undefined, name: string) => row?.[name] as number
@@ -244,6 +247,40 @@ describe('refused by name', () => {
     expect(() => new DualAdversarial(plane(), { atack: {} } as DualAdversarialOptions)).toThrow(
       /unknown key 'atack'.*attack/,
     )
+  })
+})
+
+describe('any data and network', () => {
+  test('a table without a range has no box, and a classifier written in code will do', async () => {
+    const features = pattern([64, 2], 1, 8)
+    const labels = Int32Array.from({ length: 64 }, (_, i) => ((features.data[2 * i] as number) > 0 ? 1 : 0))
+    const data = new Dataset({ name: 'table', features, labels, range: null, classes: 2 })
+    const head = linear(2)
+    const model = defineEnergy({ shape: [2], seed: 1 }, (x, scope) =>
+      head.apply(ops.concat([x, ops.mul(ops.square(x), 0.1)], 1), scope.child('head')),
+    )
+    const options: DualAdversarialOptions = { ...tiny, adversarialEpochs: 0.5, ascent: { ...tiny.ascent, stepSize: 2 } }
+    const trainer = new DualAdversarial(model, options)
+    const { rows } = await fitAll(trainer, data, { steps: 40, reportEvery: 10 })
+    expect(value(rows.at(-1), 'crossEntropy')).toBeLessThan(value(rows[0], 'crossEntropy'))
+    const samples = await trainer.sample({ count: 50 })
+    expect(Math.max(...samples.data.map(Math.abs))).toBeGreaterThan(1)
+  })
+
+  test('a run that diverges goes back, and gives up with the state of a good step', async () => {
+    const out = folder()
+    const dual = { optimizer: { kind: 'sgd', learningRate: 1e9 } } as const
+    const options: DualAdversarialOptions = {
+      ...tiny,
+      adversarialEpochs: 1,
+      dual,
+      recovery: { tries: 1, snapshotEvery: 4 },
+    }
+    const error = await rejection(fitAll(new DualAdversarial(plane(), options), blobs(), { steps: 40, out }))
+    expect(error).toMatchObject({ code: 'E_DIVERGED' })
+    const kept = await openRun(out)
+    expect(kept.description.step).toBe(8)
+    expect(kept.model.value('0.weight').data.every(Number.isFinite)).toBe(true)
   })
 })
 

@@ -1,5 +1,5 @@
 /** What `train` ends with and `evaluate` does again: evaluation, samples, density pictures and report in the run folder, and the figures in a few lines. */
-import type { Dataset } from '../data/index.ts'
+import type { DataSplit, Dataset } from '../data/index.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import { defaultOod } from '../data/ood.ts'
 import { toyDensity } from '../data/toys.ts'
@@ -38,6 +38,22 @@ export interface FinishOptions {
   readonly evaluation?: TrainConfig['evaluation']
   readonly base: string
   readonly seed: number
+}
+
+/** Fresh points of a toy that has no test part, by a seed of their own. */
+const TOY_TEST = { count: 2000, seed: 7919 }
+
+/**
+ * What a run is evaluated on: the test part; of a toy without one, points drawn anew; else the first rows of the training part, whose figures then say
+ * nothing of other data.
+ */
+export async function evaluationData(split: DataSplit, spec: DataSpec): Promise<Dataset> {
+  const { train, test } = split
+  if (test !== undefined) return test
+  if (spec.kind !== 'toy') return train.take(1000)
+  const { limit: _, test: __, ...toy } = spec
+  const count = Math.min(spec.count, TOY_TEST.count)
+  return (await loadDataset({ ...toy, count, seed: (spec.seed ?? 0) + TOY_TEST.seed })).train
 }
 
 /** Evaluates, samples and reports into the run folder. */

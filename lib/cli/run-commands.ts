@@ -1,6 +1,7 @@
 /** `langevin evaluate`, `export` and `info`: thin over the public API. */
 
 import { dirname, join } from 'node:path'
+import type { Dataset } from '../data/dataset.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
 import { LangevinError } from '../graph/errors.ts'
@@ -14,7 +15,7 @@ import { EVALUATION_FILE } from '../trainers/run-folder.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { parseEvaluation, type TrainConfig } from './config.ts'
 import { checkFolderOf, folderOf, parseJson, RUN } from './files.ts'
-import { finish } from './finish.ts'
+import { evaluationData, finish } from './finish.ts'
 
 export const evaluateCommand: CommandSpec = {
   name: 'evaluate',
@@ -65,12 +66,12 @@ async function evaluateRun(context: CommandContext): Promise<void> {
   const folder = await folderOf(path)
   const run = await openRun(path, { device: context.device })
   const { spec, base } = await dataOf(context, folder)
-  const { train, test } = await loadDataset(spec, { base })
+  const test = await testOf(context, spec, base)
   const { method, data } = run.description
   await finish({
     context,
     trained: run,
-    test: test ?? train,
+    test,
     out: context.text('out') ?? folder,
     title: `${method} on ${data.name}`,
     data: spec,
@@ -79,6 +80,12 @@ async function evaluateRun(context: CommandContext): Promise<void> {
     seed: context.integer('seed') ?? 0,
   })
   await run.model.dispose()
+}
+
+/** What --data names is taken whole, unless it has a test part. */
+async function testOf(context: CommandContext, spec: DataSpec, base: string): Promise<Dataset> {
+  const split = await loadDataset(spec, { base })
+  return context.text('data') === undefined ? evaluationData(split, spec) : (split.test ?? split.train)
 }
 
 /** A configuration's `evaluation` from the options of the command. */

@@ -11,7 +11,7 @@ import { methods } from '../trainers/methods.ts'
 import { Trainer } from '../trainers/trainer.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { readConfig, type TrainConfig } from './config.ts'
-import { finish } from './finish.ts'
+import { evaluationData, finish } from './finish.ts'
 import { completeNetwork } from './network.ts'
 import { makeProgress, showSeconds } from './progress.ts'
 
@@ -71,7 +71,7 @@ async function train(context: CommandContext): Promise<void> {
   await finish({
     context,
     trained: trainer,
-    test: test ?? data.take(1000),
+    test: await evaluationData({ train: data, test }, config.data as DataSpec),
     out,
     title: `${config.method} on ${data.name}`,
     data: config.data as DataSpec,

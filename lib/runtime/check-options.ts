@@ -112,23 +112,24 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unk
   return at instanceof z.ZodObject ? Object.keys(at.shape) : []
 }
 
-/** Unwraps optionals and picks the alternative of a union that the value's `kind` names. */
+/** Unwraps optionals and picks the alternative of a union that the value is meant to be. */
 function resolveSchema(schemaAt: z.core.$ZodType | undefined, value: unknown): z.core.$ZodType | undefined {
   let at = schemaAt
   if (at instanceof z.ZodOptional || at instanceof z.ZodNullable) at = resolveSchema(at.unwrap(), value)
   if (at instanceof z.ZodUnion) {
-    const kind = typeof value === 'object' && value !== null ? (value as { kind?: unknown }).kind : undefined
     const options = at.options.map((o) => resolveSchema(o as z.core.$ZodType, value))
-    return (
-      options.find(
-        (o) =>
-          o instanceof z.ZodObject &&
-          o.shape.kind !== undefined &&
-          z.safeParse(o.shape.kind as z.ZodType, kind).success,
-      ) ?? options[0]
-    )
+    const objects = options.filter((o) => o instanceof z.ZodObject)
+    const byWords = objects.map((o) => ({ o, words: agreeing(o, value) })).sort((a, b) => b.words - a.words)[0]
+    return byWords !== undefined && byWords.words >= 0 ? byWords.o : (objects[0] ?? options[0])
   }
   return at
+}
+
+/** How many fields that must be certain words (`kind`, mostly) are those in the value; -1 if any is not. */
+function agreeing(schema: z.ZodObject, value: unknown): number {
+  const fields = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
+  const words = Object.entries(schema.shape).filter(([, s]) => s instanceof z.ZodLiteral || s instanceof z.ZodEnum)
+  return words.every(([name, s]) => z.safeParse(s as z.ZodType, fields[name]).success) ? words.length : -1
 }
 
 function show(value: unknown): string {

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parseConfig, readConfig } from '../../lib/cli/config.ts'
+import { methods } from '../../lib/trainers/methods.ts'
 import { shipped, tinyConfig } from './command.ts'
 
 /** Sets a value at a dotted place; undefined removes it. */
@@ -36,9 +37,9 @@ describe('a configuration', () => {
   })
 
   test('the shipped ones are right', async () => {
-    const files = readdirSync(shipped).filter((f) => f.endsWith('.json'))
-    expect(files.length).toBeGreaterThan(0)
-    for (const f of files) expect((await readConfig(join(shipped, f))).config.method).toMatch(/^jem/)
+    const files = readdirSync(shipped, { recursive: true, encoding: 'utf8' }).filter((f) => f.endsWith('.json'))
+    expect(files.length).toBeGreaterThan(5)
+    for (const f of files) expect([...methods.keys()]).toContain((await readConfig(join(shipped, f))).config.method)
   })
 
   const cases: [place: string, value: unknown, message: string][] = [
@@ -57,6 +58,43 @@ describe('a configuration', () => {
     ['network.widht', 1, "network: unknown key 'widht'. Did you mean 'width'?"],
     ['network.depth', '10', 'network.depth: expected number; got "10"'],
     ['network.activation', 'rulu', "network.activation: 'rulu' is not allowed. Did you mean 'relu'?"],
+    [
+      'network',
+      { kind: 'mlp', sigma: { smalest: 0.1 } },
+      "network.sigma: unknown key 'smalest'. Did you mean 'smallest'?",
+    ],
+    ['network', { kind: 'mlp', spectralNorm: { iteration: 2 } }, "Did you mean 'iterations'?"],
+    ['network', { kind: 'mlp', init: 'xavir' }, "network.init: 'xavir' is not allowed. Did you mean 'xavier'?"],
+    [
+      'network',
+      { kind: 'flow', flow: { kind: 'splin' } },
+      "network.flow.kind: 'splin' is not allowed. Did you mean 'spline'?",
+    ],
+    [
+      'network',
+      { kind: 'flow', flow: { kind: 'image', level: 2 } },
+      "network.flow: unknown key 'level'. Did you mean 'levels'?",
+    ],
+    ['network', { kind: 'rbm' }, 'network.hidden: is missing'],
+    ['network', { kind: 'rbm', hidden: 4, visibleKind: 'gausian' }, "Did you mean 'gaussian'?"],
+    ['network', { kind: 'ising', coupling: 'sharde' }, "Did you mean 'shared'?"],
+    [
+      'trainer.sampler',
+      { kind: 'mala', stepsize: 1 },
+      "trainer.sampler: unknown key 'stepsize'. Did you mean 'stepSize'?",
+    ],
+    [
+      'evaluation.likelihood',
+      { logZ: 'ais', chain: 3 },
+      "evaluation.likelihood: unknown key 'chain'. Did you mean 'chains'?",
+    ],
+    ['evaluation.likelihood', { logZ: 'as' }, 'evaluation.likelihood'],
+    [
+      'evaluation.chains',
+      { sampler: { kind: 'nutss' } },
+      "evaluation.chains.sampler.kind: 'nutss' is not allowed. Did you mean 'nuts'?",
+    ],
+    ['evaluation.qualty', true, "evaluation: unknown key 'qualty'. Did you mean 'quality'?"],
     ['network', 5, 'network: expected object; got 5'],
     ['trainer.batch', 0, 'trainer.batch: expected a number ≥ 1; got 0'],
     ['trainer.batch', null, 'trainer.batch: expected number; got null'],

@@ -6,7 +6,7 @@ export const STREAM = {
   dataOrder: 1,
   labelledOrder: 2,
   contrastOrder: 3,
-  flowOrder: 3,
+  flowOrder: 4,
   /** Each takes 4: crop, flip, noise, spare. */
   augmentData: 10,
   augmentLabelled: 14,
@@ -21,13 +21,14 @@ export const STREAM = {
   /** Each takes 16. */
   start: 40,
   classStart: 56,
-  /** Each takes 8: noise of an objective (projections, perturbations), of a second one, and draws of a noise distribution or a flow. */
+  /** Each takes 8: noise of an objective (projections, perturbations), and of a second one. */
   objective: 80,
   objective2: 88,
+  /** Takes 16: draws of a noise distribution or a flow. */
   noise: 96,
-  /** Draws of a flow for its own phase. */
+  /** Takes 8: draws of a flow for its own phase. */
   flow: 112,
-  binarize: 112,
+  binarize: 120,
   /** Takes 2: the random start of an attack. */
   attack: 124,
   /** The inner noise of a chain step takes one stream an inner step. */

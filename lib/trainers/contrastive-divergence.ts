@@ -234,7 +234,7 @@ export const contrastiveDivergenceMethod: MethodDefinition<ContrastiveDivergence
 /**
  * Trains an energy by contrastive divergence. The loss hovers about zero and says nothing of progress: watch `energyGap` (chains above data; it
  * should stay small), `chainDrift` (how far a step's chain went down) and `acceptance` of Metropolis samplers.
- * Cost of a step: 6 forward passes and the sampler's gradients (2 passes each), with `klTerm` 8 more a step it goes back through.
+ * Cost of a step: 6 forward passes and the sampler's gradients (2 passes each), with `klTerm` 6 more a step it goes back through.
  * Spectral norm is an option of the networks (`spectralNorm`), the gradient clamp one of the samplers (`gradientClamp`).
  * @example new ContrastiveDivergence(mlp({ inputs: 2 }), { sampler: { kind: 'mala', stepSize: 0.02, steps: 20 } })
  */

@@ -1,0 +1,35 @@
+/** Pages under test: their ```ts blocks, run as they stand but for the import, which comes from lib/, and what they print. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { expect } from 'vitest'
+import { setThreads } from '../../lib/runtime/addon.ts'
+
+// Small networks are not faster on more threads, and wait for each other on a busy machine.
+setThreads(1)
+
+export const root = resolve(import.meta.dirname, '../..')
+
+/** The ```ts blocks of a page, by its path in the repository. */
+export async function scriptsOf(page: string): Promise<string[]> {
+  const text = await readFile(join(root, page), 'utf8')
+  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((m) => m[1] as string)
+}
+
+/** Runs block `index` of a page from within `folder`, which is the working folder already. */
+export async function runBlock(folder: string, page: string, index: number): Promise<void> {
+  const script = (await scriptsOf(page))[index]
+  if (script === undefined) throw new Error(`${page} has no ts block ${index}`)
+  const at = join(folder, `${page.replace(/\W/g, '-')}-${index}.ts`)
+  await mkdir(folder, { recursive: true })
+  const lib = pathToFileURL(join(root, 'lib/index.ts')).href
+  await writeFile(at, script.replaceAll("from 'langevin'", `from '${lib}'`))
+  await import(/* @vite-ignore */ pathToFileURL(at).href)
+}
+
+/** Every number that was printed, whether by itself, in a line of text or within an array; all must be finite. */
+export function numbersIn(printed: readonly unknown[][]): number[] {
+  const numbers = printed.flat(4).filter((v): v is number => typeof v === 'number')
+  for (const v of numbers) expect(v).toSatisfy(Number.isFinite)
+  return numbers
+}

@@ -75,7 +75,7 @@ describe('usage mistakes end with code 2', () => {
     [['train', config, '--threads', '1.5'], "--threads takes an integer ≥ 1; got '1.5'"],
     [['train', config, '--device', 'gpu'], "--device must be cpu or cuda; got 'gpu'"],
     [['sample', 'run', '--from', 'bufer'], "--from: 'bufer' is not allowed. Did you mean 'buffer'?"],
-    [['sample', 'run', '--out', 'x.jpg'], "--out must end in .png or .npy; got 'x.jpg'"],
+    [['sample', 'run', '--out', 'x.jpg'], "--out must end in .png, .npy or .csv; got 'x.jpg'"],
     [['evaluate', 'run', '--ood', 'uniform,invertd'], "--ood: 'invertd' is not allowed. Did you mean 'inverted'?"],
     [['export', 'run', '--outputs', 'scor'], "--outputs: 'scor' is not allowed. Did you mean 'score'?"],
   ])
@@ -135,8 +135,8 @@ describe('what cannot be done ends with code 1', () => {
       "data 'digits' has 10 classes, the network gives 5 logits",
     ],
     [
-      other('mlp.json', { network: { kind: 'mlp' } }),
-      "'mlp' takes rows of numbers; data 'digits' has images of [1,8,8]. Use kind 'wideResNet' or 'convEnergy'",
+      other('flow.json', { network: { kind: 'flow', flow: { kind: 'spline' } } }),
+      "'spline' takes rows of numbers; data 'digits' has examples of [1,8,8]. Use kind 'image'",
     ],
     [
       other('test.json', { data: { kind: 'digits', test: 5000 } }),

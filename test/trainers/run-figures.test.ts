@@ -1,8 +1,13 @@
 /** What an evaluation of a run says of likelihood, divergence, samples and chains, on densities that are known. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../lib/data/dataset.ts'
 import { standardize } from '../../lib/data/standardize.ts'
 import { toy, toyDensity } from '../../lib/data/toys.ts'
+import { frechetBetween } from '../../lib/evaluation/frechet.ts'
+import { inceptionScore } from '../../lib/evaluation/inception.ts'
+import { kid } from '../../lib/evaluation/kid.ts'
 import { LangevinError } from '../../lib/graph/errors.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { shifted } from '../../lib/nn/compose.ts'
@@ -13,6 +18,8 @@ import { defineEnergy, mlp } from '../../lib/nn/models.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { evaluate } from '../../lib/trainers/run-folder.ts'
 import type { SampleOptions } from '../../lib/trainers/sampling.ts'
+import { temporaryFolder } from '../dist.ts'
+import { tinyOnnx } from '../evaluation/tiny-onnx.ts'
 
 const density = toyDensity('gaussians8', { noise: 0.5 })
 const truth = density.logDensity
@@ -102,6 +109,27 @@ describe('a model that is not', () => {
 })
 
 const meanGap = (a: number, b = Number.NaN) => a - b
+
+test('a feature network gives Frechet and kernel distance, a classifier the inception score', async () => {
+  const path = join(temporaryFolder(), 'negated.onnx')
+  const nodes = [{ op: 'Neg', inputs: ['x'], output: 'y' }]
+  writeFileSync(path, tinyOnnx({ x: ['n', 2] }, nodes, { y: ['n', 2] }))
+  const options = {
+    samples: 100,
+    ood: [],
+    quality: false,
+    likelihood: false,
+    features: path,
+    classifier: path,
+  } as const
+  const e = await evaluate(trained, held, options)
+  const drawn = rows(fresh, 100)
+  // Distances do not know that both were turned round.
+  expect(e.frechet?.features).toBeCloseTo(frechetBetween(drawn, held.normalized()), 4)
+  const turned = (x: typeof fresh) => hostTensor(x.data.map((v) => -v) as Float32Array, x.shape)
+  expect(e.kid).toEqual(await kid(turned(drawn), turned(held.normalized())))
+  expect(e.inception).toEqual(inceptionScore(turned(drawn)))
+})
 
 describe('defaults', () => {
   test('flows are normalised; standardised tables are told in their own units too', async () => {

@@ -6,23 +6,25 @@ import type { FlowSpec, NetworkSpec } from '../nn/schema.ts'
 type Options = { readonly kind: string } & Record<string, unknown>
 
 /**
- * The options that `buildNetwork` takes. Classes are the data's unless the configuration says otherwise (0: an energy alone).
+ * The options that `buildNetwork` takes. Where the configuration says nothing of classes they are the data's for a method that trains
+ * a `classifier`, and none (an energy alone) for others.
  * @throws LangevinError E_CONFIG for a network that cannot take such data
  */
-export function completeNetwork(network: NetworkSpec, data: Dataset): Options {
+export function completeNetwork(network: NetworkSpec, data: Dataset, classifier: boolean): Options {
   const { kind } = network
+  const ownClasses = classifier ? data.classes : 0
   const { shape, dimensions } = data
   switch (kind) {
     case 'mlp': {
       const { inputs, shape: own } = network
       const takes =
         inputs === undefined && own === undefined ? (shape.length === 1 ? { inputs: dimensions } : { shape }) : {}
-      return { ...network, ...takes, classes: network.classes ?? data.classes }
+      return { ...network, ...takes, classes: network.classes ?? ownClasses }
     }
     case 'convEnergy':
-      return { ...network, shape: network.shape ?? imageShape(kind, data), classes: network.classes ?? data.classes }
+      return { ...network, shape: network.shape ?? imageShape(kind, data), classes: network.classes ?? ownClasses }
     case 'wideResNet': {
-      const { channels, size, classes = data.classes } = network
+      const { channels, size, classes = ownClasses } = network
       if (channels !== undefined && size !== undefined) return { ...network, classes }
       const [c, height, width] = imageShape(kind, data)
       return { ...network, channels: channels ?? c, size: size ?? [height, width], classes }

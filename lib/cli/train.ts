@@ -85,10 +85,11 @@ async function train(context: CommandContext): Promise<void> {
 
 /** The trainer that a configuration describes; shapes and classes that it leaves open come from the data. */
 export function makeTrainer(config: TrainConfig, data: Dataset, seed: number, device: Device): Trainer {
-  const model = new Model(buildNetwork(completeNetwork(config.network, data)), { seed, device })
   const definition = methods.get(config.method)
   if (definition === undefined)
     throw new LangevinError('E_INTERNAL', `internal: method '${config.method}' was not checked`)
+  const network = completeNetwork(config.network, data, definition.classifier ?? false)
+  const model = new Model(buildNetwork(network), { seed, device })
   return new Trainer(definition, model, { ...config.trainer, seed })
 }
 

@@ -210,6 +210,9 @@ const generatorQ = z.strictObject({
   norm: z.enum(['none', 'layer', 'instance', 'group']).optional(),
   activation: z.enum(activationNames as [string, ...string[]]).optional(),
   output: z.enum(['identity', 'tanh']).optional(),
+  init: z.enum(['fanIn', 'kaiming', 'xavier']).optional(),
+  scale: z.union([positive, z.array(positive)]).optional(),
+  shift: z.union([z.number(), z.array(z.number())]).optional(),
   noise: z
     .strictObject({ smallest: positive.optional(), largest: positive.optional(), initial: positive.optional() })
     .optional(),
@@ -226,6 +229,7 @@ const generatorQ = z.strictObject({
  */
 export const adversarialMethod: MethodDefinition<AdversarialOptions> = {
   name: 'adversarial',
+  classifier: true,
   defaults: { batch: 128, optimizer: { kind: 'adam', learningRate: 1e-3, betas: [0, 0.9] } },
   epochs: 200,
   schema: z.strictObject({

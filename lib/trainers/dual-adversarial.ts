@@ -282,6 +282,7 @@ class DualAdversarialMethod implements Method {
 /** DAT with its published settings; stage one: SGD 0.1, × 0.1 at epochs 50 and 75, batch 128. */
 export const dualAdversarialMethod: MethodDefinition<DualAdversarialOptions> = {
   name: 'dualAdversarial',
+  classifier: true,
   defaults: {
     batch: 128,
     optimizer: { kind: 'sgd', learningRate: 0.1, momentum: 0.9, nesterov: true, weightDecay: 5e-4 },

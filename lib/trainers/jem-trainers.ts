@@ -17,6 +17,7 @@ export function jemDefinition(
     name,
     defaults,
     epochs,
+    classifier: true,
     schema: jemSchema,
     create({ network, options, data }) {
       const settings = resolveJem(options, network, data, options.buffer?.start ?? start)

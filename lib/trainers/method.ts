@@ -32,6 +32,8 @@ export interface MethodDefinition<Options extends CommonOptions = CommonOptions>
   readonly name: string
   /** Published settings, or ours where none are published. */
   readonly defaults: Options
+  /** Trains log p(y|x) of labelled data: a configuration's network then has their classes, else it is an energy alone. Default false. */
+  readonly classifier?: boolean
   /** Passes over the data when neither epochs nor steps are given. */
   readonly epochs: number
   /** Checks options that come as plain data. */

@@ -42,7 +42,7 @@ describe('completed from the data, a network that takes them', () => {
   for (const [what, network, data, expected] of cases) {
     test(what, async () => {
       expect(networkSchema.safeParse(network).success).toBe(true)
-      const options = completeNetwork(network, data)
+      const options = completeNetwork(network, data, true)
       expect(options).toMatchObject(expected)
       const model = new Model(buildNetwork(options))
       const energy = await model.energy(data.normalized())
@@ -61,5 +61,11 @@ test('refused by name where the data do not fit', () => {
     [{ kind: 'flow', flow: { kind: 'image' } }, points, /'flow' takes images/],
     [{ kind: 'potts' }, points, /'potts' takes one-hot rows/],
   ]
-  for (const [network, data, message] of refused) expect(() => completeNetwork(network, data)).toThrow(message)
+  for (const [network, data, message] of refused) expect(() => completeNetwork(network, data, true)).toThrow(message)
+})
+
+test('an energy alone for a method that trains no classifier, even on labelled data', () => {
+  for (const kind of ['mlp', 'convEnergy'] as const)
+    expect(completeNetwork({ kind }, images, false)).toMatchObject({ classes: 0 })
+  expect(completeNetwork({ kind: 'mlp', classes: 3 }, points, false)).toMatchObject({ classes: 3 })
 })

@@ -47,6 +47,11 @@ export interface MlpOptions extends SharedOptions {
   readonly classes?: number
   /** Default 'silu'. */
   readonly activation?: ActivationName
+  /**
+   * Standard deviation s of a Gaussian N(0, s²) that the density is multiplied with: ‖x‖²/2s² is added to the energy, so that it grows in all
+   * directions and log Z exists whatever the weights are. About the data's own extent. Default none. PYLD then sees one stage.
+   */
+  readonly reference?: number
 }
 
 /**
@@ -54,7 +59,7 @@ export interface MlpOptions extends SharedOptions {
  * With `sigma`, the hidden layers are modulated by the noise level: variables `N.sigma.weight` and `N.sigma.bias`.
  */
 export function mlpNetwork(options: MlpOptions): Network {
-  const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu' } = options
+  const { inputs, hidden = [128, 128], classes = 0, activation: act = 'silu', reference } = options
   const shape = mlpShape(inputs, options.shape)
   const { sigma, weights, chosen } = common('mlp', options)
   const by = conditioning(sigma)
@@ -70,7 +75,21 @@ export function mlpNetwork(options: MlpOptions): Network {
   }
   const takes = options.shape === undefined ? { inputs } : { shape }
   const config = { kind: 'mlp', ...takes, hidden, classes, activation: act, ...chosen }
-  return new Network(config, shape, stages, { sigma })
+  if (reference === undefined) return new Network(config, shape, stages, { sigma })
+  const inner = new Network(config, shape, stages, { sigma })
+  const outer = [{ name: '', layer: referred(inner, reference) }]
+  return new Network({ ...config, reference }, shape, outer, { sigma })
+}
+
+/** The network with ‖x‖²/2s² added to its energy, of classifiers taken from every logit; its variables keep their names. */
+function referred(inner: Network, s: number): Layer {
+  if (!(Number.isFinite(s) && s > 0)) throw new RangeError(`mlp: reference must be a positive finite number; got ${s}`)
+  return layer('referred', (x, scope) => {
+    const n = x.shape[0] as number
+    const term = ops.mul(ops.sum(ops.reshape(ops.square(x), [n, -1]), 1, { keepDims: true }), 1 / (2 * s * s))
+    const out = inner.within(x, scope)
+    return inner.classes > 0 ? ops.sub(out, term) : ops.add(out, term)
+  })
 }
 
 /** The shared options with their defaults: `weights` is what each layer takes of them, `chosen` what a config keeps. */

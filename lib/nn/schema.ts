@@ -89,7 +89,16 @@ export const networkSchema = z.discriminatedUnion('kind', [
     activation,
     ...shared,
   }),
-  z.strictObject({ kind: z.literal('mlp'), inputs: count.optional(), shape, hidden, classes, activation, ...shared }),
+  z.strictObject({
+    kind: z.literal('mlp'),
+    inputs: count.optional(),
+    shape,
+    hidden,
+    classes,
+    activation,
+    reference: positive.optional(),
+    ...shared,
+  }),
   z.strictObject({ kind: z.literal('flow'), flow: flowSchema.optional() }),
   z.strictObject({
     kind: z.literal('rbm'),

@@ -1,0 +1,90 @@
+/** The scripts of the pages on methods that train classifiers as energies, as they stand; and the configurations and links of all method pages. */
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { parseConfig } from '../../lib/cli/config.ts'
+import { numbersIn, root, runBlock } from './pages.ts'
+
+let folder = ''
+const before = process.cwd()
+const log = vi.spyOn(console, 'log').mockImplementation(() => {})
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'langevin-docs-'))
+  process.chdir(folder)
+  log.mockClear()
+})
+
+afterEach(async () => {
+  process.chdir(before)
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function printed(page: string, index = 0): Promise<number[][]> {
+  await runBlock(folder, `docs/${page}.md`, index)
+  return log.mock.calls.map((line) => numbersIn([line]))
+}
+
+describe('docs/jem.md', () => {
+  test('digits are classified, told from noise, drawn and exported', async () => {
+    const rows = await printed('jem')
+    expect(rows[2]?.[2]).toBeLessThan(rows[0]?.[2] as number)
+    const [accuracy, ece, auroc] = rows[3] as [number, number, number]
+    expect(accuracy).toBeGreaterThan(0.6)
+    expect(ece).toSatisfy((v: number) => v >= 0 && v <= 1)
+    expect(auroc).toBeGreaterThan(0.9)
+    for (const file of ['jem.png', 'jem.onnx']) expect(existsSync(file), file).toBe(true)
+  })
+})
+
+describe('docs/sada-jem.md', () => {
+  test('digits are classified with sharpness-aware steps', async () => {
+    const rows = await printed('sada-jem')
+    expect(rows[3]?.[2]).toBeLessThan(rows[0]?.[2] as number)
+    expect(rows[4]?.[0]).toBeGreaterThan(0.6)
+    expect(existsSync('sada-jem.png')).toBe(true)
+  })
+})
+
+describe('docs/dual-adversarial.md', () => {
+  test('both stages run, T grows, and the classifier holds under attack', async () => {
+    const rows = await printed('dual-adversarial')
+    const [stageOne, stageTwo] = [rows[0], rows[4]] as [number[], number[]]
+    expect(stageOne).toHaveLength(4)
+    expect(stageTwo).toHaveLength(6)
+    expect(stageTwo[5]).toBeGreaterThan(0)
+    const [accuracy, attacked] = rows[5] as [number, number]
+    expect(accuracy).toBeGreaterThan(0.6)
+    expect(attacked).toSatisfy((v: number) => v > 0.3 && v <= accuracy)
+    expect(existsSync('dat.png')).toBe(true)
+  })
+})
+
+describe('docs/robustness.md', () => {
+  test('accuracy falls with the radius, and the attack that knows least finds least', async () => {
+    const rows = await printed('robustness')
+    const robust = rows.slice(2, 5).map((r) => r[2] as number)
+    expect(robust).toEqual(robust.toSorted((a, b) => b - a))
+    expect(robust[2]).toBeLessThan(robust[0] as number)
+    for (const [clean, attacked] of rows.slice(5) as [number, number][]) expect(attacked).toBeLessThan(clean)
+  })
+})
+
+const pages = (await readdir(join(root, 'docs'))).filter((f) => f.endsWith('.md'))
+
+test.each(pages)('configurations in docs/%s are valid', async (page) => {
+  const text = await readFile(join(root, 'docs', page), 'utf8')
+  for (const [, json] of text.matchAll(/^```json\n(\{[\s\S]*?)^```$/gm)) {
+    const value = JSON.parse(json as string) as { readonly method?: string }
+    expect(parseConfig(value, page)).toEqual(value)
+  }
+})
+
+test.each(pages)('links of docs/%s lead to files that exist', async (page) => {
+  const text = await readFile(join(root, 'docs', page), 'utf8')
+  const targets = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map((m) => m[1] as string)
+  const missing = targets.filter((t) => !/^[a-z]+:/.test(t) && !existsSync(resolve(root, 'docs', t)))
+  expect(missing).toEqual([])
+})

@@ -27,7 +27,7 @@ export async function runBlock(folder: string, page: string, index: number): Pro
   await import(/* @vite-ignore */ pathToFileURL(at).href)
 }
 
-/** Every number that was printed, whether by itself, in a line of text or within an array; all must be finite. */
+/** Every number that was printed, by itself or within an array; all must be finite. */
 export function numbersIn(printed: readonly unknown[][]): number[] {
   const numbers = printed.flat(4).filter((v): v is number => typeof v === 'number')
   for (const v of numbers) expect(v).toSatisfy(Number.isFinite)

@@ -299,7 +299,7 @@ export const dualAdversarialMethod: MethodDefinition<DualAdversarialOptions> = {
  * (what the attack adds to the cross entropy). Stage two's besides: `binaryCrossEntropy`, `auc` of data against contrastive samples and its
  * `runningAuc`, `contrastSteps` (T), `energyData`, `energyNegatives`, `energyGap`, with a weight `gradientPenalty`. The AUC hovers about the
  * threshold while T grows: T is the progress. The defaults are those published for CIFAR-10, in units of [-1, 1] images.
- * A step of stage two costs 3·(attack steps + T) passes for its samples and 9 for its loss.
+ * A step of stage two costs 2·(attack steps + T) forward passes for its samples and 9 for its loss.
  * @example new DualAdversarial(model, { contrast: otherImages, adversarialEpochs: 100 })
  */
 export class DualAdversarial extends Trainer<DualAdversarialOptions> {

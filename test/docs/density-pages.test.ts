@@ -32,9 +32,9 @@ describe('docs/noise-contrastive.md', () => {
     const [[learned, exact], [mean, kl]] = rows.slice(-2) as [[number, number], [number, number]]
     expect(rows).toHaveLength(6)
     expect(rows[3]?.[1]).toBeLessThan(rows[0]?.[1] as number)
-    expect(Math.abs(learned - exact)).toBeLessThan(0.1)
-    expect(mean).toBeGreaterThan(-2)
-    expect(kl).toSatisfy((v: number) => v > 0 && v < 1)
+    expect(Math.abs(learned - exact)).toBeLessThan(0.15)
+    expect(mean).toBeGreaterThan(-1.5)
+    expect(kl).toSatisfy((v: number) => v > 0 && v < 0.5)
     expect(existsSync('moons.onnx')).toBe(true)
   })
 })
@@ -43,11 +43,11 @@ describe('docs/flow-contrastive.md', () => {
   test('the energy catches up with the fitted flow', async () => {
     const rows = await printed('flow-contrastive')
     expect(rows[0]).toHaveLength(2)
-    const [early, late] = [rows[1]?.[2], rows[8]?.[2]] as [number, number]
+    const [early, late] = [rows[1]?.[2], rows[11]?.[2]] as [number, number]
     expect(early).toBeLessThan(-0.05)
-    expect(late).toBeGreaterThan(early + 0.03)
-    expect(rows[9]?.[0]).toBeGreaterThan(-3.2)
-    expect(rows[10]?.[0]).toBeGreaterThan(-3.2)
+    expect(late).toBeGreaterThan(-0.04)
+    const [flow, energy] = [rows[12]?.[0], rows[13]?.[0]] as [number, number]
+    for (const mean of [flow, energy]) expect(mean).toSatisfy((v: number) => v > -2.9 && v < -2.4)
   })
 })
 

@@ -9,8 +9,8 @@ import { sizeOf } from '../graph/shape.ts'
 import { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import { convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../nn/networks.ts'
-import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State } from '../runtime/state.ts'
+import { makeProgram, type Program } from '../runtime/program.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import { makeSampler } from '../samplers/samplers.ts'
 import { disposeStages, Engine } from '../trainers/engine.ts'
 import type { Method } from '../trainers/method.ts'
@@ -58,7 +58,7 @@ async function prepareChains(name: string, w: ChainWorkload, seed: number): Prom
   const r = new Recorder(state)
   recordChainStep(r, network, sampler, 'running', { x: 'x', key: 'key', energy: 'energy' })
   const stage = await r.compile('chain')
-  const step: Instruction = { do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }
+  const step = runStage(stage)
   const program = makeProgram([
     { do: 'copy', from: [state.get('start')], to: [state.get('x')] },
     { do: 'repeat', count: sampler.steps, body: [step] },

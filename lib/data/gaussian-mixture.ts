@@ -8,7 +8,7 @@ import { sameShape, showShape } from '../graph/shape.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
-import { Recorder, State } from '../runtime/state.ts'
+import { Recorder, runStage, State } from '../runtime/state.ts'
 import { invertLower } from '../samplers/distributions.ts'
 import type { Dataset } from './dataset.ts'
 import { defaultJitter } from './gaussian-fit.ts'
@@ -142,10 +142,7 @@ class Expectation {
     r.write('second', r.read('second').add(ops.matmul(weighted, centred, { transposeA: true })))
     r.write('offset', r.read('offset').add(block))
     const stage = await r.compile('expectation')
-    const program = makeProgram([
-      { do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs },
-      { do: 'record', tensors: [state.get('log')] },
-    ])
+    const program = makeProgram([runStage(stage), { do: 'record', tensors: [state.get('log')] }])
     return new Expectation(state, program, Math.ceil(n / block), n, () => {
       stage.plan.dispose()
       state.dispose()

@@ -8,15 +8,9 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import type { Distribution } from '../samplers/distributions.ts'
-import {
-  type AnnealingPath,
-  type AnnealingTransition,
-  type Recorded,
-  runOf,
-  type StepSizeTuning,
-} from './ais-transition.ts'
+import type { AnnealingPath, AnnealingTransition, Recorded, StepSizeTuning } from './ais-transition.ts'
 import { checkCount } from './checks.ts'
 import { type LogMean, summarizeLogWeights } from './log-weights.ts'
 
@@ -64,7 +58,8 @@ export async function stateOf(setup: Setup, seed: bigint): Promise<State> {
   const state = new State(model.device)
   for (const v of model.network.variables) await state.put(v.name, model.value(v.name))
   for (const [name, value] of base.parameters) await state.put(`base/${name}`, value)
-  await state.put('ais/key', keyFromSeed(setup.seed))
+  // Draws of their own: a transition scaled by where its own chains begin would not leave the weights unbiased.
+  await state.put('ais/key', keyFromSeed(BigInt(setup.seed) ^ (1n << 61n)))
   const r = new Recorder(state)
   const x = base.sample((name) => r.read(`base/${name}`), r.read('ais/key'), 512, STREAM_START)
   r.write('ais/scale', ops.reshape(ops.sqrt(ops.variance(x, 0)), [...path.shape]))
@@ -185,12 +180,12 @@ async function recordTemperature(state: State, setup: Setup, plan: AnnealPlan): 
   const weigh = await recordWeigh(state, setup)
   const move = await setup.transition.record(state, setup.path)
   const moves = [{ do: 'repeat', count: setup.transitions, body: move.code }] as const
-  const order = plan.reverse ? [...moves, runOf(weigh)] : [runOf(weigh), ...moves]
+  const order = plan.reverse ? [...moves, runStage(weigh)] : [runStage(weigh), ...moves]
   const record = { do: 'record', tensors: [state.get('ais/acceptance')] } as const
   const stages = [advance, weigh, ...move.stages]
-  if (!plan.pilot) return { stages, code: [runOf(advance), ...order, record] }
+  if (!plan.pilot) return { stages, code: [runStage(advance), ...order, record] }
   const adapt = await recordAdapt(state, plan.pilot.targetAcceptance)
-  return { stages: [...stages, adapt], code: [runOf(advance), ...order, record, runOf(adapt)] }
+  return { stages: [...stages, adapt], code: [runStage(advance), ...order, record, runStage(adapt)] }
 }
 
 function recordAdvance(state: State, pilot: boolean): Promise<Stage> {

@@ -9,7 +9,7 @@ import type { Shape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import type { Instruction } from '../runtime/program.ts'
-import { Recorder, type Stage, type State } from '../runtime/state.ts'
+import { Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
 import { checkCount } from './checks.ts'
 
 /** The two ends of the annealing path; graphs read their parameters through the recorder. */
@@ -118,18 +118,13 @@ function hamiltonian(leapfrog: number, stepSize: number | StepSizeTuning): Annea
       const accept = await recordAccept(state)
       const code: Instruction[] = [
         { do: 'copy', from: kept, to: trial },
-        runOf(begin),
-        { do: 'repeat', count: leapfrog, body: [runOf(step)] },
-        runOf(accept),
+        runStage(begin),
+        { do: 'repeat', count: leapfrog, body: [runStage(step)] },
+        runStage(accept),
       ]
       return { stages: [begin, step, accept], code }
     },
   }
-}
-
-/** The instruction that runs a stage. */
-export function runOf(stage: Stage): Instruction {
-  return { do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }
 }
 
 const carried = ['x', 'logModel', 'logBase', 'modelScore', 'baseScore'] as const

@@ -5,7 +5,7 @@
 import type { HostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import { checkCount } from './checks.ts'
 import { type FeatureOptions, onnxFeatures } from './features.ts'
 import { meanAndVariance, type PolynomialKernel, polynomialKernel } from './mmd.ts'
@@ -54,11 +54,7 @@ export async function kid(x: HostTensor, y: HostTensor, options: KidOptions = {}
     await state.put('y', both.y)
     await state.put('key', keyFromSeed(seed))
     stage = await subsetStage(state, both, subsetSize, options)
-    const { plan, inputs, outputs } = stage
-    const program = makeProgram([
-      { do: 'run', plan, inputs, outputs },
-      { do: 'record', tensors: [state.get('squared')] },
-    ])
+    const program = makeProgram([runStage(stage), { do: 'record', tensors: [state.get('squared')] }])
     // When every subset is the whole, one will do.
     const whole = subsetSize === both.n && subsetSize === both.m
     const { metrics } = await program.run(whole ? 1 : subsets, { signal })

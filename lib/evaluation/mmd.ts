@@ -94,7 +94,9 @@ async function prepare(both: TwoSamples, options: MmdOptions, seed: number) {
       const pooled = pooledCentred(both)
       const { bandwidth = 'median', signal } = options
       const bandwidths =
-        bandwidth === 'median' ? [await medianDistance(pooled, seed, signal)] : checkBandwidths(bandwidth)
+        bandwidth === 'median'
+          ? [await medianDistance("mmd: bandwidth 'median'", pooled, seed, signal)]
+          : checkBandwidths(bandwidth)
       return { pooled, kernel: distanceKernel(options.kernel ?? 'rbf', bandwidths), bandwidths }
     }
     default: {

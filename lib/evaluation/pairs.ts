@@ -94,9 +94,15 @@ const medianPoints = 1000
 
 /**
  * The median of the distances between different points of `pooled` [n, d]; of at most 1000 points drawn by `seed` where there are more.
+ * `what` asked for it, for messages.
  * Throws LangevinError E_DATA where it is 0: more than half of the pairs are equal.
  */
-export async function medianDistance(pooled: HostTensor, seed: number, signal?: AbortSignal): Promise<number> {
+export async function medianDistance(
+  what: string,
+  pooled: HostTensor,
+  seed: number,
+  signal?: AbortSignal,
+): Promise<number> {
   const [rows = 0, d = 0] = pooled.shape
   const n = Math.min(rows, medianPoints)
   const chosen = n === rows ? pooled : takeRows(pooled, new HostRandom(seed).permutation(rows).subarray(0, n))
@@ -116,7 +122,7 @@ export async function medianDistance(pooled: HostTensor, seed: number, signal?: 
   if (median > 0) return median
   throw new LangevinError(
     'E_DATA',
-    "bandwidth 'median': the median distance between points is 0, as most of them are equal; give the bandwidth as a number",
+    `${what}: the median distance between points is 0, as most of them are equal; give a number`,
   )
 }
 

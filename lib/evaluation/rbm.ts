@@ -10,9 +10,9 @@ import type { Model } from '../nn/model.ts'
 import { hiddenInput, needRbm, type RbmNetwork, visibleTerm } from '../nn/rbm.ts'
 import { type Pass, Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
-import { Recorder } from '../runtime/state.ts'
+import { Recorder, runStage } from '../runtime/state.ts'
 import { customDistribution, type Distribution, diagonalGaussian } from '../samplers/distributions.ts'
-import { type AnnealingTransition, runOf } from './ais-transition.ts'
+import type { AnnealingTransition } from './ais-transition.ts'
 import { checkFinite } from './checks.ts'
 import { binaryRows, checkStates } from './enumerate.ts'
 import { logSumExp } from './log-weights.ts'
@@ -184,7 +184,7 @@ function gibbs(network: RbmNetwork): AnnealingTransition {
       r.write('ais/x', network.fromUnits(drawVisible(network, r, own, h, key, beta)))
       r.write('ais/key', ops.nextKey(key))
       const stage = await r.compile('gibbs')
-      return { stages: [stage], code: [runOf(stage)] }
+      return { stages: [stage], code: [runStage(stage)] }
     },
   }
 }

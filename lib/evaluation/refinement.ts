@@ -9,7 +9,7 @@ import type { Network } from '../nn/network.ts'
 import type { Pass } from '../nn/variables.ts'
 import { repeatBatch } from '../objectives/terms.ts'
 import * as ops from '../ops/index.ts'
-import type { Instruction } from '../runtime/program.ts'
+import type { Instruction, RunInstruction } from '../runtime/program.ts'
 import type { Recorder } from '../runtime/state.ts'
 import type { Sampler, SamplerState } from '../samplers/sampler.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
@@ -45,7 +45,7 @@ export const refineSchema = z.strictObject({
 })
 
 /** Compiles a plan; its stage is freed by the caller. */
-export type Compile = (name: string, record: (r: Recorder) => void) => Promise<Instruction & { readonly do: 'run' }>
+export type Compile = (name: string, record: (r: Recorder) => void) => Promise<RunInstruction>
 
 const STREAM_REFINE = 1000
 

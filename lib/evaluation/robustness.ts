@@ -14,7 +14,7 @@ import type { Network } from '../nn/network.ts'
 import { type Pass, Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import {
   attackLoss,
   attackStart,
@@ -284,7 +284,7 @@ class Attack {
       record(r)
       const s = await r.compile(name)
       this.stages.push(s)
-      return { do: 'run', plan: s.plan, inputs: s.inputs, outputs: s.outputs }
+      return runStage(s)
     }
     const begin = await compile('begin', (r) => this.begin(r))
     const judge: Instruction[] =

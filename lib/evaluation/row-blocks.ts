@@ -6,7 +6,7 @@ import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { Recorder, State } from '../runtime/state.ts'
+import { Recorder, runStage, State } from '../runtime/state.ts'
 
 /** Elements of a block's largest temporary. */
 const blockElements = 4_194_304
@@ -45,15 +45,15 @@ export async function overRows<K extends string>(
       r.write(`out/${name}`, ops.scatterRows(r.read(`out/${name}`), index, value))
     }
     r.write('start', ops.add(start, block))
-    const { plan, inputs, outputs } = await r.compile('block')
+    const stage = await r.compile('block')
     try {
-      const program = makeProgram([{ do: 'run', plan, inputs, outputs }])
+      const program = makeProgram([runStage(stage)])
       await program.run(Math.ceil(rows / block), { signal })
       signal?.throwIfAborted()
       const read = Object.keys(results).map(async (name) => [name, await state.get(`out/${name}`).read()] as const)
       return Object.fromEntries(await Promise.all(read)) as Record<K, HostTensor>
     } finally {
-      plan.dispose()
+      stage.plan.dispose()
     }
   } finally {
     state.dispose()

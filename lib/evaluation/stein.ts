@@ -10,8 +10,9 @@ import { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { Recorder, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import { Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import { checkCount, checkFinite } from './checks.ts'
+import { medianDistance } from './pairs.ts'
 
 export interface SteinOptions {
   /**
@@ -25,7 +26,7 @@ export interface SteinOptions {
   readonly c?: number | 'median'
   /** Bootstrap replicates for a p-value (Liu 2016, §4); default 0, none. */
   readonly bootstrap?: number
-  /** Seed of the bootstrap; default 0. */
+  /** Of the bootstrap, and of the points that a median is taken over; default 0. */
   readonly seed?: number
   readonly signal?: AbortSignal
 }
@@ -75,7 +76,7 @@ export async function kernelSteinDiscrepancy(
   checkFinite('KSD: the score', s.data)
   const width = x.data.length / n
   const centred = hostTensor(centre(x.data, n, width), [n, width])
-  const kernel = makeKernel(options, centred)
+  const kernel = await makeKernel(options, centred)
   const draws = bootstrap > 0 ? bootstrapWeights(n, bootstrap, seed) : undefined
   const pairs = await sumPairs(centred, hostTensor(s.data, [n, width]), kernel, draws, signal)
   return summarize(pairs, s.data, width, kernel)
@@ -88,8 +89,8 @@ interface RadialKernel {
   readonly atZero: readonly [value: number, first: number]
 }
 
-function makeKernel(options: SteinOptions, x: HostTensor): RadialKernel {
-  const { kernel = 'imq', beta = -0.5 } = options
+async function makeKernel(options: SteinOptions, x: HostTensor): Promise<RadialKernel> {
+  const { kernel = 'imq', beta = -0.5, seed = 0, signal } = options
   if (kernel !== 'imq' && kernel !== 'rbf') {
     throw new LangevinError(
       'E_CONFIG',
@@ -98,11 +99,8 @@ function makeKernel(options: SteinOptions, x: HostTensor): RadialKernel {
   }
   if (!(beta > -1 && beta < 0)) throw new RangeError(`KSD: beta must lie between -1 and 0; got ${beta}`)
   const wanted = options.c ?? (kernel === 'imq' ? 1 : 'median')
-  const c = wanted === 'median' ? medianDistance(x) : wanted
-  if (!(Number.isFinite(c) && c > 0)) {
-    const why = wanted === 'median' ? ' (the median distance: most points coincide; give a number)' : ''
-    throw new RangeError(`KSD: c must be a positive number or 'median'; got ${c}${why}`)
-  }
+  const c = wanted === 'median' ? await medianDistance("KSD: c 'median'", x, seed, signal) : wanted
+  if (!(Number.isFinite(c) && c > 0)) throw new RangeError(`KSD: c must be a positive number or 'median'; got ${c}`)
   return kernel === 'imq' ? inverseMultiquadric(c, beta) : gaussian(c)
 }
 
@@ -136,23 +134,6 @@ function centre(data: ArrayLike<number>, n: number, width: number): Float32Array
   const mean = new Float64Array(width)
   for (let i = 0; i < data.length; i++) mean[i % width]! += data[i]! / n
   return Float32Array.from(data, (v, i) => v - mean[i % width]!)
-}
-
-/** Median distance between the points, of at most 1000 of them, spread evenly. */
-function medianDistance(x: HostTensor): number {
-  const [n, width] = x.shape as readonly [number, number]
-  const stride = Math.max(1, Math.ceil(n / 1000))
-  const distances: number[] = []
-  for (let i = 0; i < n; i += stride) {
-    for (let j = i + stride; j < n; j += stride) {
-      let sum = 0
-      for (let k = 0; k < width; k++) sum += (x.data[i * width + k]! - x.data[j * width + k]!) ** 2
-      distances.push(Math.sqrt(sum))
-    }
-  }
-  const sorted = Float64Array.from(distances).sort()
-  const half = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2
 }
 
 /** Multinomial weights minus 1/n, [n, replicates]. */
@@ -192,8 +173,7 @@ async function sumPairs(
     await state.put('replicates', zeroTensor([weights?.shape[1] ?? 0]))
     if (weights !== undefined) await state.put('weights', weights)
     stage = await recordBlock(state, kernel, block)
-    const code = [{ do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }] as const
-    const result = await makeProgram(code).run(Math.ceil(n / block), { signal })
+    const result = await makeProgram([runStage(stage)]).run(Math.ceil(n / block), { signal })
     if (result.cancelled || signal?.aborted) throw new LangevinError('E_CANCELLED', 'KSD was cancelled')
     const read = async (name: string) => (await state.get(name).read()).data as Float32Array
     return { rows: await read('rows'), replicates: await read('replicates') }

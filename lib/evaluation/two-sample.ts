@@ -11,7 +11,7 @@ import * as ops from '../ops/index.ts'
 import { makeOptimizer } from '../optim/optimizers.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import { checkCount } from './checks.ts'
 import { pooledCentred, takeRows, twoSamples } from './pairs.ts'
 
@@ -129,11 +129,7 @@ async function trainClassifier(
     await state.put('key', keyFromSeed(seed))
     await state.put('count', zeroTensor([]))
     stage = await updateStage(state, model, n, options)
-    const { plan, inputs, outputs } = stage
-    const program = makeProgram([
-      { do: 'run', plan, inputs, outputs },
-      { do: 'record', tensors: [state.get('loss')] },
-    ])
+    const program = makeProgram([runStage(stage), { do: 'record', tensors: [state.get('loss')] }])
     const { metrics } = await program.run(steps, { signal })
     signal?.throwIfAborted()
     await model.setValues(await state.read(model.network.variables.map((v) => v.name)), 'the trained classifier')

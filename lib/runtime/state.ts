@@ -9,6 +9,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import { input } from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from './compile.ts'
 import { type Device, DeviceTensor } from './device.ts'
+import type { RunInstruction } from './program.ts'
 
 interface Entry {
   readonly tensor: DeviceTensor
@@ -93,6 +94,11 @@ export interface Stage {
   readonly outputs: readonly DeviceTensor[]
 }
 
+/** The instruction that runs a stage. */
+export function runStage({ plan, inputs, outputs }: Stage): RunInstruction {
+  return { do: 'run', plan, inputs, outputs }
+}
+
 /** Records one plan over the state: `read` gives graph inputs, `write` says which state tensors the results go to. */
 export class Recorder {
   private readonly state: State
@@ -141,8 +147,10 @@ export class Recorder {
   }
 }
 
-/** An int32 key [seed low, seed high, 0, 0] from an integer seed. */
+/** An int32 key [seed low, seed high, step low, step high] from an integer seed. @throws RangeError for a seed that is no integer */
 export function keyFromSeed(seed: number | bigint, step = 0): HostTensor {
+  if (typeof seed === 'number' && !Number.isSafeInteger(seed))
+    throw new RangeError(`seed must be an integer within ±(2^53 - 1); got ${String(seed)}`)
   const s = BigInt.asUintN(64, BigInt(seed))
   const words = [Number(s & 0xffffffffn), Number(s >> 32n), step >>> 0, Math.floor(step / 2 ** 32)]
   return hostTensor(new Int32Array(words.map((w) => w | 0)), [4])

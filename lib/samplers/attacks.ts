@@ -160,6 +160,7 @@ export function makeNormalizedAscent(given: NormalizedAscentOptions): Sampler<Re
     bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    stateless: true,
     init: (_, x) => ({ x }),
     step(target, { x }, key) {
       const logDensity = target.logDensity(x)

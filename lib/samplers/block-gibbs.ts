@@ -28,6 +28,7 @@ export function makeBlockGibbs(given: BlockGibbsOptions): Sampler<Required<Block
     bounds: null,
     firstStage: 1,
     gradientsPerStep: 1,
+    stateless: true,
     init: (_, x) => ({ x }),
     step(target, { x }, key, stream) {
       if (target.sweep === undefined) {

@@ -41,8 +41,6 @@ export interface ChainContext {
   readonly count: number
 }
 
-export const runStage = (s: Stage): Instruction => ({ do: 'run', plan: s.plan, inputs: s.inputs, outputs: s.outputs })
-
 /** Draws `chain/x` anew from a start that needs no data. @throws LangevinError E_CONFIG for one that does */
 export function recordStart(state: State, start: StartOptions, count: number, shape: Shape): Promise<Stage> {
   const unfit = partsOf(start).find((p) => p.kind === 'data' || p.kind === 'classGaussians')

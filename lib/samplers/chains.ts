@@ -7,7 +7,7 @@ import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, type Stage, State } from '../runtime/state.ts'
+import { keyFromSeed, runStage, type Stage, State } from '../runtime/state.ts'
 import {
   type AdvanceOptions,
   type ChainInfo,
@@ -134,7 +134,7 @@ export class Chains {
     const run = await RunLog.begin(this.context, options.signal)
     const before = this.divergences
     await this.runSteps(run, adaptation ? 'adapt' : 'step', steps, (done) => options.onProgress?.(done, steps))
-    if (adaptation && steps > 0) await this.once(stages.runStage(await this.stage('finish')))
+    if (adaptation && steps > 0) await this.once(runStage(await this.stage('finish')))
     this.divergences = before
     return this.told(run)
   }
@@ -204,7 +204,7 @@ export class Chains {
   /** Puts the chains at their start, with the sampler's first state there. */
   private async restart(): Promise<void> {
     await makeProgram(this.begin).run(1)
-    await this.once(stages.runStage(await this.stage('init')))
+    await this.once(runStage(await this.stage('init')))
   }
 
   private told(run: RunLog): Promise<ChainInfo> {
@@ -258,7 +258,7 @@ export class Chains {
 
   private async stepAndRecord(kind: Kind): Promise<Instruction[]> {
     const { state } = this.context
-    const step = stages.runStage(await this.stage(kind))
+    const step = runStage(await this.stage(kind))
     return [step, { do: 'record', tensors: stages.RECORDED.map((name) => state.get(name)) }]
   }
 
@@ -289,7 +289,7 @@ async function prepareStart(
 ): Promise<Instruction[]> {
   const x = state.create(`${stages.CHAIN}x`, [count, ...shape])
   await state.put(stages.GOAL, hostTensor(new Int32Array(count).fill(stages.NO_GOAL), [count]))
-  if (!('data' in start)) return [stages.runStage(await stages.recordStart(state, start, count, shape))]
+  if (!('data' in start)) return [runStage(await stages.recordStart(state, start, count, shape))]
   await state.put(stages.START, start)
   return [{ do: 'copy', from: [state.get(stages.START)], to: [x] }]
 }

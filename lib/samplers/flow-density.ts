@@ -5,7 +5,7 @@ import { sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, State, zeroTensor } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import { type FlowMethod, flowMethods, flowStep, tracedRate } from './flow-step.ts'
 import { levelAt, type Sigmas, sigmaLevels } from './levels.ts'
 import { checkChoice, checkCount } from './options.ts'
@@ -82,7 +82,7 @@ export async function probabilityFlowLogDensity(
     const r = new Recorder(state)
     recordFlow(r, target(r), method, levels, probe(r.read('flow/key'), [rows, ...shape]))
     stage = await r.compile('flow')
-    const program = makeProgram([{ do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }])
+    const program = makeProgram([runStage(stage)])
     return await flowParts(state, program, x, levels.length - 1, signal)
   } finally {
     stage?.plan.dispose()

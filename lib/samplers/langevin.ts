@@ -54,6 +54,7 @@ export function makeUla(given: UlaOptions): Sampler<Required<UlaOptions>> {
     bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    stateless: true,
     init: (_, x) => ({ x }),
     step(target, state, key, stream) {
       const { energy, score } = evaluateTarget(target, state.x)
@@ -94,6 +95,7 @@ export function makePreconditionedLangevin(
     bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    ...(preconditioner === 'fixed' && { stateless: true }),
     init: (target, x) => (preconditioner === 'fixed' ? { x } : { x, squares: square(target, x) }),
     step(target, state, key, stream) {
       const { energy, score } = evaluateTarget(target, state.x)

@@ -57,6 +57,7 @@ export function makePyld(given: PyldOptions): Sampler<Required<PyldOptions>> {
     bounds,
     firstStage,
     gradientsPerStep: 1,
+    stateless: true,
     init: (_, x) => ({ x }),
     step(target, { x }, key, stream) {
       const split = target.split

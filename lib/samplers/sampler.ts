@@ -61,6 +61,8 @@ export interface Sampler<Options extends { readonly kind: string } = { readonly 
   readonly firstStage: number
   /** Passes through the target that one step of one chain costs (a gradient with its energy, or an energy alone: `rwm`); `init` not counted. */
   readonly gradientsPerStep: number
+  /** Carries nothing but x from step to step, as it was given: `init` may be left out, also when the target has changed. */
+  readonly stateless?: true
   /**
    * Set where one step is less than a transition (NUTS: one leapfrog, so that no chain waits for another): the name of the state tensor,
    * int32 [n], that counts the transitions each chain has completed. `x` is then each chain's last completed draw at all times, and only

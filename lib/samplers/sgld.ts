@@ -54,6 +54,7 @@ export function makeSgld(given: SgldOptions | ProximalSgldOptions): Sampler<Sett
     bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    stateless: true,
     init: (_, x) => ({ x }),
     step(target, { x }, key, stream) {
       const logDensity = target.logDensity(x)

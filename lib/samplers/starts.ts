@@ -33,13 +33,13 @@ export interface StartContext {
   /** Shape of one example. */
   readonly shape: Shape
   readonly key: Tensor
-  /** First of 8 streams that the draw may use. */
+  /** First of 16 streams that the draw may use. */
   readonly stream: number
   /** int32 [count]: the class of each chain, for class Gaussians. */
   readonly classes: Tensor
   /** bool [count]: rows that will be used; others may hold anything finite. */
   readonly mask: Tensor
-  /** Named tensors: `start/mean`, `start/factor`, `start/scale`, and `data` rows as float32 through `dataRows`. */
+  /** Numbers of class Gaussians: `mean` [classes, d], `factor` [classes, d, r], `scale` [classes, d]. */
   tensor(name: string): Tensor
   /** Random rows of the training set, normalised, float32 [count, ...shape]. */
   dataRows(stream: number): Tensor
@@ -108,11 +108,11 @@ function simple(start: SimpleStart, context: StartContext, stream: number): Tens
 function gaussians(form: 'full' | 'lowRank' | 'diagonal', context: StartContext, stream: number): Tensor {
   const { count, shape, key, classes, mask } = context
   const d = sizeOf(shape)
-  const mean = context.tensor('start/mean')
+  const mean = context.tensor('mean')
   const spread = () =>
-    ops.mul(ops.gather(context.tensor('start/scale'), classes, { axis: 0 }), ops.normal(key, [count, d], stream + 1))
+    ops.mul(ops.gather(context.tensor('scale'), classes, { axis: 0 }), ops.normal(key, [count, d], stream + 1))
   if (form === 'diagonal') return ops.add(ops.gather(mean, classes, { axis: 0 }), spread())
-  const factor = context.tensor('start/factor')
+  const factor = context.tensor('factor')
   const z = ops.normal(key, [count, factor.shape[2] as number], stream)
   const correlated = ops.gaussianRows(mask, classes, mean, factor, z)
   return form === 'full' ? correlated : ops.add(correlated, spread())

@@ -19,13 +19,9 @@ import { gradientPenalty, variationalBound } from '../objectives/adversarial.ts'
 import { crossEntropy } from '../objectives/classification.ts'
 import type { Terms } from '../objectives/terms.ts'
 import * as ops from '../ops/index.ts'
-import { Recorder, type State } from '../runtime/state.ts'
-import { makeSampler } from '../samplers/samplers.ts'
-import type { StartOptions } from '../samplers/starts.ts'
+import type { Recorder, State } from '../runtime/state.ts'
 import { GENERATOR, makeQ, NEGATIVES, type Q, type SamplerQ, stateVariables } from './adversarial-q.ts'
 import { type Augmentation, augment, checkLabelled, DATA, LABELS, orderedRows, takeRows } from './batches.ts'
-import { runStage } from './chain-round.ts'
-import { chainSampling } from './chain-sampling.ts'
 import { ChainStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import { FLOW, plainFlow, trainedFlow } from './flow-module.ts'
@@ -40,7 +36,7 @@ import type {
 } from './method.ts'
 import { integer } from './options.ts'
 import type { Run } from './run.ts'
-import { SAMPLE_KEY, SAMPLE_X, type SampleOptions } from './sampling.ts'
+import { exactSampling, type SampleOptions } from './sampling.ts'
 import { amount, augmentationSchema, count, energyFields, optimizerSchema, positive } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
@@ -73,6 +69,8 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
   readonly modules: readonly Module[]
   private readonly weights: AdversarialWeights
   private readonly penalty: number
+  /** Chains begin at q unless the options say otherwise, so that nothing need be estimated for them. */
+  protected override readonly starts: ChainStarts
 
   constructor(context: MethodContext<AdversarialOptions>) {
     super(context)
@@ -93,11 +91,8 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
     if (this.weights.pyx > 0) checkLabelled(network, data, 'adversarial with weights.pyx', 'set weights.pyx to 0')
     this.q = makeQ(options.q ?? { kind: 'generator' }, data)
     this.modules = this.q.modules
-  }
-
-  /** Chains begin at q unless the options say otherwise, so that nothing need be estimated for them. */
-  protected override startOptions(): StartOptions {
-    return this.options.sampling?.start ?? { kind: 'uniform' }
+    const { start } = options.sampling ?? {}
+    this.starts = start === undefined ? new QStarts(this.q, data) : new ChainStarts(start, data)
   }
 
   override segments(): readonly Segment[] {
@@ -161,24 +156,14 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
 
   override async sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
     const { from = options.class === undefined && options.steps === undefined ? 'model' : 'start' } = options
-    const { start, steps = 1000, chains = 256 } = this.options.sampling ?? {}
-    if (from !== 'model') {
-      const starts = start === undefined ? new QStarts(this.q, this.data) : this.starts
-      const sampler = makeSampler(this.samplerOptions())
-      const settings = { batch: chains, sampler, starts, norm: 'running' as const, steps }
-      return chainSampling(state, this.network, settings, { ...options, from })
-    }
+    const { chains = 256 } = this.options.sampling ?? {}
+    if (from !== 'model') return super.sampling(state, { ...options, from })
     if (options.class !== undefined)
       throw new LangevinError(
         'E_CONFIG',
         `sample: q draws from p(x), not of class ${options.class}; use from: 'start', chains of p(x|y) that begin at q`,
       )
-    const r = new Recorder(state)
-    const key = r.read(SAMPLE_KEY)
-    r.write(SAMPLE_X, this.q.sample(stateVariables(r), key, chains, STREAM.noise))
-    r.write(SAMPLE_KEY, ops.nextKey(key))
-    const stage = await r.compile('q')
-    return { code: [runStage(stage)], stages: [stage] }
+    return exactSampling(state, (r, key) => this.q.sample(stateVariables(r), key, chains, STREAM.noise))
   }
 }
 
@@ -250,7 +235,7 @@ export const adversarialMethod: MethodDefinition<AdversarialOptions> = {
  * of q; for a flow `flowLoss` (minus the lower bound of log Z); for a generator `effectiveSamples` (of K: near 1 the entropy's gradient is
  * poor, and η or σ too small or large), `elbo`, `sigma`, `eta`, `generatorLoss`, `posteriorLoss`; for a classifier `crossEntropy`, `accuracy`.
  * `loss` is energyData - energyNegatives with its penalties; it hovers about zero and says nothing of progress.
- * Cost of a step, in forward passes of the energy: 12 (6 without the penalty) and 4 for each of q's `qSteps`; a generator adds K + 6 of its own.
+ * Cost of a step, in forward passes of the energy: 12 (6 without the penalty) and 3 for each of q's `qSteps`; a generator adds K + 6 of its own.
  * Samples are exact draws of q (`from: 'model'`, default), or chains on the energy that begin at q (`from: 'start'`, and for a class).
  * @example new Adversarial(mlp({ inputs: 2 }), { q: { kind: 'flow', flow: { kind: 'spline' } }, gradientPenalty: 0 })
  */

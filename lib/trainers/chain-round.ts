@@ -4,8 +4,8 @@
  */
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
-import type { Instruction, RunInstruction } from '../runtime/program.ts'
-import { Recorder, type Stage, type State } from '../runtime/state.ts'
+import type { Instruction } from '../runtime/program.ts'
+import { Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
 import type { Sampler, SamplerState } from '../samplers/sampler.ts'
 import type { Target } from '../samplers/target.ts'
 import { CHAIN_KEY } from './engine.ts'
@@ -52,20 +52,10 @@ export function samplerRound(round: SamplerRound): ChainRound {
     for (const k of ['x', ...kept]) r.write(placeOf(round, k), step.state[k] as Tensor)
     r.write(key, step.key)
     r.write(`chain/${name}Energy`, ops.mean(step.info.energy))
-    if (kept.length > 0) r.write(`chain/${name}Acceptance`, ops.mean(step.info.acceptance))
+    if (!sampler.stateless) r.write(`chain/${name}Acceptance`, ops.mean(step.info.acceptance))
   }
   const steps = round.steps ?? sampler.steps
-  return keepsState(sampler) ? { name, steps, begin, record } : { name, steps, record }
-}
-
-/** Whether a sampler carries more than x, so that it must be begun anew when the target has changed. */
-export function keepsState(sampler: Sampler): boolean {
-  return !['sgld', 'proximalSgld', 'pyld', 'ula', 'blockGibbs'].includes(sampler.kind)
-}
-
-/** The instruction that runs a compiled stage. */
-export function runStage(s: Stage): RunInstruction {
-  return { do: 'run', plan: s.plan, inputs: s.inputs, outputs: s.outputs }
+  return sampler.stateless ? { name, steps, record } : { name, steps, begin, record }
 }
 
 /** Code that runs the compiled stages so far, then `steps` steps of the round; compiles what the round adds. */

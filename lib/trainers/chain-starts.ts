@@ -1,4 +1,4 @@
-/** Where a run's chains begin: what starts need of the data set (`start/mean`, `start/factor`, `start/scale`), and their draw. */
+/** Where a run's chains begin: what starts need of the data set (in the state `start/mean`, `start/factor`, `start/scale`), and their draw. */
 import { classGaussians } from '../data/class-gaussians.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { LangevinError } from '../graph/errors.ts'
@@ -13,7 +13,7 @@ import type { DataDescription } from './checkpoint.ts'
 type GaussianStart = Extract<SimpleStart, { kind: 'classGaussians' }>
 
 /** Means and factors of class Gaussians if `start` draws from them; nothing otherwise. */
-export async function estimateStart(start: StartOptions, data: Dataset): Promise<Map<string, HostTensor>> {
+async function estimateStart(start: StartOptions, data: Dataset): Promise<Map<string, HostTensor>> {
   const gaussians = partsOf(start).filter((p): p is GaussianStart => p.kind === 'classGaussians')
   const [first, ...others] = gaussians
   if (first === undefined) return new Map()
@@ -22,9 +22,9 @@ export async function estimateStart(start: StartOptions, data: Dataset): Promise
   }
   const { form = 'full', rank = 64, jitter = 1e-4 } = first
   const estimate = await classGaussians(data, { form: form === 'lowRank' ? { lowRank: rank } : form, jitter })
-  const out = new Map<string, HostTensor>([['start/mean', estimate.mean]])
-  if ('factor' in estimate && estimate.factor !== undefined) out.set('start/factor', estimate.factor)
-  if ('scale' in estimate && estimate.scale !== undefined) out.set('start/scale', estimate.scale)
+  const out = new Map<string, HostTensor>([['mean', estimate.mean]])
+  if ('factor' in estimate && estimate.factor !== undefined) out.set('factor', estimate.factor)
+  if ('scale' in estimate && estimate.scale !== undefined) out.set('scale', estimate.scale)
   return out
 }
 
@@ -35,10 +35,13 @@ export type StartData = Pick<DataDescription, 'shape' | 'classes' | 'range'>
 export class ChainStarts {
   readonly options: StartOptions
   private readonly data: StartData
+  private readonly place: string
 
-  constructor(options: StartOptions, data: StartData) {
+  /** `place`: prefix of what it keeps in the state. */
+  constructor(options: StartOptions, data: StartData, place = 'start/') {
     this.options = options
     this.data = data
+    this.place = place
   }
 
   /** Classes that starts may be drawn of: 1 for unlabelled data. */
@@ -53,7 +56,7 @@ export class ChainStarts {
 
   /** Puts what the starts need into the state, estimated from the data. */
   async setup(state: State, data: Dataset): Promise<void> {
-    for (const [name, value] of await estimateStart(this.options, data)) await state.put(name, value)
+    for (const [name, value] of await estimateStart(this.options, data)) await state.put(this.place + name, value)
   }
 
   /** Draws starting points for `classes` (int32 [count]); rows outside `mask` are anything finite. Uses streams `stream` to `stream + 15`. */
@@ -67,7 +70,7 @@ export class ChainStarts {
       const rows = ops.randomInt(key, [count], { stream: at, bound: features.shape[0] as number })
       return takeRows(features, rows, normalizationOf(range))
     }
-    const tensor = (name: string) => r.read(name)
+    const tensor = (name: string) => r.read(this.place + name)
     return drawStart(this.options, {
       count,
       shape,
@@ -80,4 +83,13 @@ export class ChainStarts {
       bounded: range !== null,
     })
   }
+}
+
+/**
+ * Where chains begin after training: as in training, unless `start` says otherwise. Its estimates then stand apart, so that it leaves training
+ * as it is.
+ */
+export function samplingStarts(training: ChainStarts, start: StartOptions | undefined, data: StartData): ChainStarts {
+  const same = start === undefined || JSON.stringify(start) === JSON.stringify(training.options)
+  return same ? training : new ChainStarts(start, data, 'start/sampling/')
 }

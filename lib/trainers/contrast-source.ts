@@ -13,7 +13,7 @@ import type { Recorder, State } from '../runtime/state.ts'
 import { startSchema } from '../samplers/schema.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { normalizationOf, orderedRows, takeRows } from './batches.ts'
-import { ChainStarts } from './chain-starts.ts'
+import { ChainStarts, samplingStarts } from './chain-starts.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { STREAM } from './streams.ts'
 
@@ -57,8 +57,10 @@ const FEATURES = 'data/contrast'
 
 /** The contrastive starts of one run. */
 export class ContrastSource {
-  /** Where samples begin after training: the same distribution, or class Gaussians of the data where training had another data set. */
-  readonly starts: ChainStarts
+  /** Where samples begin after training: as in training, class Gaussians of the data where that had another data set, or where the options say. */
+  readonly afterwards: ChainStarts
+  /** Where contrastive samples begin, if not at rows of another data set. */
+  private readonly starts: ChainStarts
   private readonly plain: Plain | undefined
   private readonly data: DataDescription
   /** Range of the other data set, once it is there. */
@@ -67,13 +69,16 @@ export class ContrastSource {
   constructor(options: ContrastOptions | undefined, data: DataDescription, samplingStart?: StartOptions) {
     const plain = options === undefined ? undefined : plainContrast(options)
     this.plain = plain?.kind === 'dataset' ? plain : undefined
-    const start = plain === undefined || plain.kind === 'dataset' ? samplingStart : plain
-    this.starts = new ChainStarts(start ?? { kind: 'classGaussians' }, data)
+    const own =
+      plain === undefined ? { kind: 'classGaussians' as const } : plain.kind === 'dataset' ? samplingStart : plain
+    this.starts = new ChainStarts(own ?? { kind: 'classGaussians' }, data)
+    this.afterwards = samplingStarts(this.starts, samplingStart, data)
     this.data = data
   }
 
   async setup(state: State, data: Dataset): Promise<void> {
     await this.starts.setup(state, data)
+    if (this.afterwards !== this.starts) await this.afterwards.setup(state, data)
     if (this.plain === undefined) return
     const other = await load(this.plain)
     if (!sameShape(other.shape, data.shape) || (other.range === null) !== (data.range === null)) {

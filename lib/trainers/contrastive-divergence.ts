@@ -17,11 +17,11 @@ import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget, type Target } from '../samplers/target.ts'
-import { keepsState, samplerRound } from './chain-round.ts'
+import { samplerRound } from './chain-round.ts'
 import { chainSampling } from './chain-sampling.ts'
+import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
-import { CHAIN_KEY } from './engine.ts'
-import type { ChainRound, MethodContext, MethodDefinition, SamplingCode } from './method.ts'
+import type { ChainRound, MethodContext, MethodDefinition, Objective, SamplingCode } from './method.ts'
 import { integer } from './options.ts'
 import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
 import type { SampleOptions } from './sampling.ts'
@@ -78,6 +78,8 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
   private readonly count: number
   private readonly replay: Replay | undefined
   private readonly kl: Required<KlTermOptions> | undefined
+  /** Where chains begin after training. */
+  private readonly afterwards: ChainStarts
 
   constructor(context: MethodContext<ContrastiveDivergenceOptions>) {
     super(context)
@@ -90,6 +92,7 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     integer('negatives', this.count, 1)
     if (chains === 'persistent')
       this.replay = new Replay({ ...context.options.buffer, start: this.starts.options }, context.data)
+    this.afterwards = samplingStarts(this.starts, context.options.sampling?.start, context.data)
     if (kl != null) {
       this.kl = { weight: 1, steps: 1, entropyWeight: 1, references: 100, ...kl }
       integer('klTerm.steps', this.kl.steps, 1)
@@ -102,12 +105,13 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
   }
 
   protected override startOptions(): StartOptions {
-    const { buffer, start } = this.options
-    return buffer?.start ?? start ?? super.startOptions()
+    const { chains, buffer, start } = this.options
+    return buffer?.start ?? start ?? (chains === 'data' ? super.startOptions() : this.usualStart())
   }
 
   override async setup(state: State, data: Dataset): Promise<void> {
     await super.setup(state, data)
+    if (this.afterwards !== this.starts) await this.afterwards.setup(state, data)
     if (this.replay !== undefined) this.replay.create(state)
   }
 
@@ -148,7 +152,7 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     ]
   }
 
-  protected terms(context: LossContext): Terms {
+  protected terms(context: LossContext): Terms & Pick<Objective, 'leaves'> {
     const { r, x, energy, foreignEnergy } = context
     const { energyPenalty = 0 } = this.options
     const end = this.kl === undefined ? r.read(CHAIN) : this.unroll(context, this.kl.steps)
@@ -161,23 +165,24 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     const metrics: Record<string, Tensor> = { ...cd.metrics }
     if (this.sampler.steps > (this.kl?.steps ?? 0))
       metrics.chainDrift = ops.sub(metrics.energyNegatives as Tensor, r.read(`${CHAIN}StartEnergy`))
-    if (keepsState(this.sampler)) metrics.acceptance = r.read(`${CHAIN}Acceptance`)
+    if (!this.sampler.stateless) metrics.acceptance = r.read(`${CHAIN}Acceptance`)
     if (this.kl === undefined) return { loss: cd.loss, metrics }
-    r.write(END, negatives)
     const term = klTerm({ energy: foreignEnergy, chain: end, ...this.entropy(context, this.kl) })
-    return { loss: ops.add(cd.loss, ops.mul(term.loss, this.kl.weight)), metrics: { ...metrics, ...term.metrics } }
+    return {
+      loss: ops.add(cd.loss, ops.mul(term.loss, this.kl.weight)),
+      metrics: { ...metrics, ...term.metrics },
+      leaves: new Map([[END, negatives]]),
+    }
   }
 
-  /** The last steps of the chains as part of the loss, so that gradients pass through them. */
-  private unroll({ r, variables }: LossContext, steps: number): Tensor {
+  /**
+   * The last steps of the chains as part of the loss, so that gradients pass through them. Noise comes from the step's own key, the init and each
+   * of the steps with streams of their own: the chains' key stands still where all of their steps are unrolled.
+   */
+  private unroll({ r, variables, key }: LossContext, steps: number): Tensor {
     const target = this.targetOver(variables())
-    let key = r.read(CHAIN_KEY)
-    let state = this.sampler.init(target, r.read(CHAIN), key, STREAM.unrolledChain)
-    for (let i = 0; i < steps; i++) {
-      const step = this.sampler.step(target, state, key, STREAM.unrolledChain)
-      state = step.state
-      key = step.key
-    }
+    let state = this.sampler.init(target, r.read(CHAIN), key, unrolledStream(0))
+    for (let i = 1; i <= steps; i++) state = this.sampler.step(target, state, key, unrolledStream(i)).state
     return state.x
   }
 
@@ -201,8 +206,14 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     const sampler = sampling?.sampler === undefined ? this.sampler : makeSampler(sampling.sampler)
     const replay = this.replay === undefined ? {} : { replay: this.replay }
     const batch = sampling?.chains ?? this.count
-    return chainSampling(state, this.network, { batch, sampler, starts: this.starts, norm, steps, ...replay }, options)
+    const starts = this.afterwards
+    return chainSampling(state, this.network, { batch, sampler, starts, norm, steps, ...replay }, options)
   }
+}
+
+/** First stream of the init (0) and the steps (1, 2, ...) of an unrolled chain; a step takes up to 999. */
+function unrolledStream(step: number): number {
+  return STREAM.unrolledChain + 1000 * step
 }
 
 /** Contrastive divergence; Adam 1e-3 with betas (0, 0.999), as Du & Mordatch 2019, and persistent chains. */

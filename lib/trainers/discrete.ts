@@ -10,12 +10,11 @@ import { PairwiseNetwork } from '../nn/discrete.ts'
 import type { Model } from '../nn/model.ts'
 import { type DiscreteKind, pseudoLikelihood, ratioMatching } from '../objectives/discrete.ts'
 import type { Terms } from '../objectives/terms.ts'
-import { Recorder, type State } from '../runtime/state.ts'
+import { Recorder, runStage, type State } from '../runtime/state.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
 import { type Binarize, BinaryUnits, checkOneHot } from './binary.ts'
-import { runStage } from './chain-round.ts'
 import { chainSampling } from './chain-sampling.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { MethodContext, MethodDefinition, SamplingCode } from './method.ts'
@@ -98,9 +97,10 @@ class DiscreteMethod extends EnergyMethod<DiscreteOptions> {
         starts: this.starts,
         norm: 'running',
         steps,
-        target: (variables) => {
+        target: (variables, classes) => {
           const { units } = this
-          const { logDensity, sweep } = networkTarget(this.network, { variables, norm: 'running' })
+          const conditional = classes === undefined ? {} : { classes }
+          const { logDensity, sweep } = networkTarget(this.network, { variables, norm: 'running' }, conditional)
           return {
             logDensity: (b) => logDensity(units.fromUnit(b)),
             ...(sweep && { sweep: (b, key, stream) => units.toUnit(sweep(units.fromUnit(b), key, stream)) }),

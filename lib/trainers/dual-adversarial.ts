@@ -274,7 +274,7 @@ class DualAdversarialMethod implements Method {
     const steps = sampling?.steps ?? reached
     const perClass = ascent.of === 'label'
     const sampler = makeNormalizedAscent({ kind: 'normalizedAscent', stepSize, bounds, steps: Math.max(1, steps) })
-    const settings = { batch, sampler, starts: this.source.starts, norm: 'running' as const, perClass, steps }
+    const settings = { batch, sampler, starts: this.source.afterwards, norm: 'running' as const, perClass, steps }
     return chainSampling(state, this.context.network, settings, options)
   }
 }

@@ -40,11 +40,14 @@ import { type CommonOptions, recoveryDefaults } from './options.ts'
 import type { SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
 
-/** How `trainer.sample` runs chains after training by a method that needs none. */
+/** How `trainer.sample` runs chains after training. What a method with chains of its own trains with it says itself. */
 export interface SamplingOptions {
   /** Default unadjusted Langevin, sgld with stepSize 0.01 and noise 'langevin'. */
   readonly sampler?: SamplerOptions
-  /** Default uniform on [-1, 1] where the data live there, a Gaussian with the data's mean and covariance otherwise. */
+  /**
+   * Default where training's own chains begin, or the sampler's; else uniform on [-1, 1] where the data live there, a Gaussian with the data's mean
+   * and covariance otherwise.
+   */
   readonly start?: StartOptions
   /** Steps from the start to a sample; default 1000. */
   readonly steps?: number
@@ -106,11 +109,15 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
   }
 
   protected startOptions(): StartOptions {
-    return this.options.sampling?.start ?? { kind: this.data.range === null ? 'classGaussians' : 'uniform' }
+    return this.options.sampling?.start ?? this.usualStart()
   }
 
-  /** The loss of a batch. */
-  protected abstract terms(context: LossContext): Terms
+  protected usualStart(): StartOptions {
+    return { kind: this.data.range === null ? 'classGaussians' : 'uniform' }
+  }
+
+  /** The loss of a batch, and what else the step reads of its graph. */
+  protected abstract terms(context: LossContext): Terms & Pick<Objective, 'leaves'>
 
   segments(): readonly Segment[] {
     return singlePhase(this)
@@ -153,7 +160,7 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
       return this.network.forward(x, passOf(own, norm, keep ? statistics : undefined, sigma))
     }
     const energy = (x: Tensor, sigma?: Tensor, keep = true): Tensor => this.network.energyOf(forward(x, sigma, keep))
-    const { loss, metrics } = this.terms({
+    const { loss, metrics, leaves } = this.terms({
       r,
       variables,
       key,
@@ -168,15 +175,17 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
     })
     const limit = recoveryDefaults(recovery).energyLimit
     const guards = ['energyData', 'energyNegatives'].filter((n) => n in metrics).map((name) => ({ name, limit }))
-    return { loss, metrics, guards, statistics: foldStatistics(own, kept, statisticsMomentum) }
+    const statistics = foldStatistics(own, kept, statisticsMomentum)
+    return { loss, metrics, guards, statistics, ...(leaves && { leaves }) }
   }
 
   sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    const { steps, chains = 256 } = this.options.sampling ?? {}
+    const { steps, start, chains = 256 } = this.options.sampling ?? {}
     const sampler = makeSampler(this.samplerOptions())
-    // A schedule (annealed Langevin) has its own length and its own starts.
+    // A schedule (annealed Langevin) has its own length and, unless the options say otherwise, its own starts.
     const length = steps ?? (sampler.schedule ? sampler.steps : 1000)
-    const starts = sampler.start === undefined ? this.starts : new ChainStarts(sampler.start, this.data)
+    const own = start === undefined ? sampler.start : undefined
+    const starts = own === undefined ? this.starts : new ChainStarts(own, this.data)
     const settings = { batch: chains, sampler, starts, norm: 'running' as const, steps: length }
     return chainSampling(state, this.network, settings, options)
   }

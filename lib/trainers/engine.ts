@@ -12,7 +12,7 @@ import * as ops from '../ops/index.ts'
 import { makeOptimizer, type Optimizer } from '../optim/optimizers.ts'
 import { clipFactor, globalNorm, movingAverage, scheduleFactor } from '../optim/schedules.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type Stage, type State } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
 import type { ChainRound, Method, Module, ModuleVariables, Objective, Phase, Segment, StepPlan } from './method.ts'
 import { type CommonOptions, integer, type Recovery, recoveryDefaults } from './options.ts'
 import { ascend } from './sharpness.ts'
@@ -147,7 +147,7 @@ export class Engine {
       record(r)
       const s = await r.compile(name)
       stages.push(s)
-      return { do: 'run', plan: s.plan, inputs: s.inputs, outputs: s.outputs }
+      return runStage(s)
     }
     const metrics: string[] = []
     for (const [i, phase] of phases.entries()) {
@@ -233,6 +233,7 @@ export class Engine {
     const names = metricNames(phase)
     for (const [name, value] of objective.statistics ?? []) r.write(`stat/${name}`, value)
     for (const [name, value] of Object.entries(objective.metrics)) r.write(`metric/${name}`, value)
+    for (const [name, value] of objective.leaves ?? []) r.write(name, value)
     if (objective.gate !== undefined) r.write(gateName(phase), objective.gate)
     r.write(`metric/${names.loss}`, objective.loss)
     r.write(`metric/${names.gradientNorm}`, globalNorm(gradients))

@@ -8,6 +8,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Flow } from '../nn/flow.ts'
 import type { FlowModel } from '../nn/flow-model.ts'
 import type { Model } from '../nn/model.ts'
+import { flowSchema } from '../nn/schema.ts'
 import { flowContrastive } from '../objectives/flow-contrastive.ts'
 import type { ContrastiveDensities } from '../objectives/noise-contrastive.ts'
 import type { Terms } from '../objectives/terms.ts'
@@ -15,7 +16,7 @@ import * as ops from '../ops/index.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { Recorder } from '../runtime/state.ts'
 import { augment, DATA, orderedRows, takeRows } from './batches.ts'
-import { FLOW, type FlowSource, flowSchema, plainFlow, trainedFlow } from './flow-module.ts'
+import { FLOW, type FlowSource, plainFlow, trainedFlow } from './flow-module.ts'
 import type { MethodContext, MethodDefinition, ModuleVariables, Objective, Phase, Segment } from './method.ts'
 import { ContrastiveMethod, type ContrastiveOptions, flowOf, logZOf, NOISE } from './noise-contrastive.ts'
 import { flowNoise, LOG_Z } from './noise-distribution.ts'
@@ -137,7 +138,7 @@ export const flowContrastiveMethod: MethodDefinition<FlowContrastiveOptions> = {
  * Metrics: loss = -`value`, `jensenShannon` (a lower bound of that between data and flow, nats), `accuracy`, `accuracyData`, `accuracyNoise`, `entropy` and
  * `flowLogLikelihood` of the flow (nats), `logZ`, `energyData`, `energyNegatives`; of the flow's phase `flowLoss`, `flowGradientNorm`, and `flowUpdates`, the
  * share of steps that updated it. Steps before `likelihoodSteps` report loss = -`flowLogLikelihood`.
- * Cost of a step: 6 forward passes of the energy for its update, 5 for the flow's, and the flow's own.
+ * Cost of a step: 6 forward passes of the energy for its update, 3 for the flow's, and the flow's own.
  * @example new FlowContrastive(mlp({ inputs: 2 }), { flow: { kind: 'spline', layers: 4 }, likelihoodSteps: 1000 })
  */
 export class FlowContrastive extends Trainer<FlowContrastiveOptions> {

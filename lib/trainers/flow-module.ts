@@ -13,14 +13,11 @@ import { type Pass, Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { Device } from '../runtime/device.ts'
-import { Recorder, type State } from '../runtime/state.ts'
-import { runStage } from './chain-round.ts'
+import type { Recorder, State } from '../runtime/state.ts'
 import type { Module, Phase, SamplingCode } from './method.ts'
 import type { Run } from './run.ts'
-import { SAMPLE_KEY, SAMPLE_X } from './sampling.ts'
+import { exactSampling } from './sampling.ts'
 import { STREAM } from './streams.ts'
-
-export { flowSchema } from '../nn/schema.ts'
 
 /** Name of the module. */
 export const FLOW = 'flow'
@@ -107,19 +104,11 @@ export function likelihoodPhase(options: {
 }
 
 /** Exact draws of a flow, `count` a batch; `prefix` is that of its variables in the state. */
-export async function flowSampling(
-  state: State,
-  flow: Flow,
-  count: number,
-  prefix = `${FLOW}/`,
-): Promise<SamplingCode> {
-  const r = new Recorder(state)
-  const key = r.read(SAMPLE_KEY)
-  const variables = new Variables((v) => r.read(`${prefix}${v.name}`))
-  r.write(SAMPLE_X, flow.sample(key, count, STREAM.noise, { variables, norm: 'running' }).x)
-  r.write(SAMPLE_KEY, ops.nextKey(key))
-  const stage = await r.compile('sample')
-  return { code: [runStage(stage)], stages: [stage] }
+export function flowSampling(state: State, flow: Flow, count: number, prefix = `${FLOW}/`): Promise<SamplingCode> {
+  return exactSampling(state, (r, key) => {
+    const variables = new Variables((v) => r.read(`${prefix}${v.name}`))
+    return flow.sample(key, count, STREAM.noise, { variables, norm: 'running' }).x
+  })
 }
 
 /** A flow with the weights it was trained to. */

@@ -120,6 +120,8 @@ export interface Objective {
   readonly metrics: Readonly<Record<string, Tensor>>
   /** New values of running statistics (state names); default none. */
   readonly statistics?: ReadonlyMap<string, Tensor>
+  /** What the rest of the step reads besides (`after`), by state name. */
+  readonly leaves?: ReadonlyMap<string, Tensor>
   /** Metrics to guard, besides the loss and the gradient norm, with their limits in magnitude. */
   readonly guards?: readonly { readonly name: string; readonly limit: number }[]
   /** bool scalar: without it, the update of this run of the phase is left out. */

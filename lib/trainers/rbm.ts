@@ -24,6 +24,7 @@ import { DATA, takeRows } from './batches.ts'
 import { type Binarize, BinaryUnits } from './binary.ts'
 import { samplerRound } from './chain-round.ts'
 import { chainSampling } from './chain-sampling.ts'
+import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { ChainRound, MethodContext, MethodDefinition, SamplingCode } from './method.ts'
 import { integer } from './options.ts'
@@ -62,6 +63,8 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
   private readonly units: BinaryUnits | undefined
   private readonly replay: Replay | undefined
   private readonly how: Binarize
+  /** Where chains begin after training. */
+  private readonly afterwards: ChainStarts
 
   constructor(context: MethodContext<RbmOptions>) {
     super(context)
@@ -76,6 +79,7 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
     else if (context.options.binarize != null)
       throw new LangevinError('E_CONFIG', 'binarize belongs to Bernoulli units; this machine has Gaussian ones')
     this.how = binary ? binarize : null
+    this.afterwards = samplingStarts(this.starts, context.options.sampling?.start, context.data)
     if (chains === 'persistent')
       this.replay = new Replay(
         { size: particles, reinit: 0, start: this.starts.options },
@@ -88,14 +92,14 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
 
   protected override startOptions(): StartOptions {
     const { visibleKind, values } = needRbm(this.network, 'Rbm')
-    const given = this.options.sampling?.start
-    if (given !== undefined || visibleKind === 'gaussian') return given ?? super.startOptions()
+    if (visibleKind === 'gaussian') return this.usualStart()
     return { kind: 'uniform', low: Math.min(...values), high: Math.max(...values) }
   }
 
   override async setup(state: State, data: Dataset): Promise<void> {
     this.units?.check(data)
     await super.setup(state, data)
+    if (this.afterwards !== this.starts) await this.afterwards.setup(state, data)
     this.replay?.create(state)
     const fresh = (await state.get('visible_bias').read()).data.every((v) => v === 0)
     const from = this.options.visibleBias ?? (fresh ? 'data' : 'model')
@@ -190,7 +194,7 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
     const chain = {
       batch: sampling?.chains ?? 256,
       sampler,
-      starts: this.starts,
+      starts: this.afterwards,
       norm: 'running' as const,
       steps: sampling?.steps ?? 1000,
     }

@@ -8,7 +8,7 @@ import type { Shape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { keyFromSeed, Recorder, type State } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, type State } from '../runtime/state.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { ChainStarts, type StartData } from './chain-starts.ts'
 import { STREAM } from './streams.ts'
@@ -123,8 +123,11 @@ export class Replay {
     r.write('fill/key', ops.nextKey(key))
     r.write('fill/offset', ops.add(offset, chunk))
     const stage = await r.compile('fill')
-    const program = makeProgram([{ do: 'run', plan: stage.plan, inputs: stage.inputs, outputs: stage.outputs }])
-    await program.run(Math.ceil(this.size / chunk))
-    stage.plan.dispose()
+    const program = makeProgram([runStage(stage)])
+    try {
+      await program.run(Math.ceil(this.size / chunk))
+    } finally {
+      stage.plan.dispose()
+    }
   }
 }

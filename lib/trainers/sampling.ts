@@ -2,13 +2,15 @@
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
+import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
-import { keyFromSeed, State } from '../runtime/state.ts'
+import { keyFromSeed, Recorder, runStage, State } from '../runtime/state.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { disposeStages } from './engine.ts'
-import type { Method } from './method.ts'
+import type { Method, SamplingCode } from './method.ts'
 import { integer } from './options.ts'
 
 export interface SampleOptions {
@@ -62,25 +64,38 @@ export async function drawSamples(source: SampleSource, options: SampleOptions):
     await state.put(SAMPLE_KEY, keyFromSeed(seed))
     await state.put(SAMPLE_CHAIN_KEY, keyFromSeed(BigInt(seed) ^ (1n << 63n)))
     const { code, stages } = await source.method.sampling(state, options)
-    const program = makeProgram(code)
-    const { shape } = source.data
-    const each = sizeOf(shape)
-    const out = new Float32Array(count * each)
-    for (let done = 0; done < count; ) {
-      const result = await program.run(1, signal ? { signal } : {})
-      if (result.cancelled || signal?.aborted)
-        throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${done} of ${count} samples`)
-      const drawn = await state.get(SAMPLE_X).read()
-      const rows = Math.min(drawn.shape[0] as number, count - done)
-      out.set((drawn.data as Float32Array).subarray(0, rows * each), done * each)
-      done += rows
-      onProgress?.(done, count)
+    try {
+      const program = makeProgram(code)
+      const { shape } = source.data
+      const each = sizeOf(shape)
+      const out = new Float32Array(count * each)
+      for (let done = 0; done < count; ) {
+        const result = await program.run(1, signal ? { signal } : {})
+        if (result.cancelled || signal?.aborted)
+          throw new LangevinError('E_CANCELLED', `sampling was cancelled after ${done} of ${count} samples`)
+        const drawn = await state.get(SAMPLE_X).read()
+        const rows = Math.min(drawn.shape[0] as number, count - done)
+        out.set((drawn.data as Float32Array).subarray(0, rows * each), done * each)
+        done += rows
+        onProgress?.(done, count)
+      }
+      return hostTensor(out, [count, ...shape])
+    } finally {
+      disposeStages(stages)
     }
-    disposeStages(stages)
-    return hostTensor(out, [count, ...shape])
   } finally {
     state.dispose()
   }
+}
+
+/** The code of methods that draw without chains: each run leaves the batch that `draw` gives, from a key of its own. */
+export async function exactSampling(state: State, draw: (r: Recorder, key: Tensor) => Tensor): Promise<SamplingCode> {
+  const r = new Recorder(state)
+  const key = r.read(SAMPLE_KEY)
+  r.write(SAMPLE_X, draw(r, key))
+  r.write(SAMPLE_KEY, ops.nextKey(key))
+  const stage = await r.compile('sample')
+  return { code: [runStage(stage)], stages: [stage] }
 }
 
 function checkClass({ model, data }: SampleSource, wanted: number | undefined): void {

@@ -34,5 +34,6 @@ export const STREAM = {
   /** The inner noise of a chain step takes one stream an inner step. */
   chain: 1000,
   classChain: 2000,
+  /** The last: takes 1000 for the init, and for each step. */
   unrolledChain: 3000,
 } as const

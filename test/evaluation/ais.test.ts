@@ -8,7 +8,7 @@ import {
 } from '../../lib/evaluation/ais.ts'
 import { makeBase } from '../../lib/evaluation/ais-base.ts'
 import { annealingSchedule } from '../../lib/evaluation/ais-run.ts'
-import { type AnnealingTransition, runOf } from '../../lib/evaluation/ais-transition.ts'
+import type { AnnealingTransition } from '../../lib/evaluation/ais-transition.ts'
 import { bennettLogZ, logMeanExp, logSumExp, summarizeLogWeights } from '../../lib/evaluation/log-weights.ts'
 import { quadratureLogZ } from '../../lib/evaluation/quadrature.ts'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
@@ -16,7 +16,7 @@ import type { Tensor } from '../../lib/graph/tensor.ts'
 import type { Model } from '../../lib/nn/model.ts'
 import { convEnergy, defineEnergy, mlp } from '../../lib/nn/models.ts'
 import * as ops from '../../lib/ops/index.ts'
-import { Recorder } from '../../lib/runtime/state.ts'
+import { Recorder, runStage } from '../../lib/runtime/state.ts'
 import { customDistribution } from '../../lib/samplers/distributions.ts'
 import { pattern } from '../golden/pattern.ts'
 import { normals, uniforms } from './random.ts'
@@ -291,7 +291,7 @@ describe('discrete x', () => {
       r.write('ais/acceptance', probability.mean())
       r.write('ais/key', ops.nextKey(key))
       const stage = await r.compile('flip')
-      return { stages: [stage], code: [runOf(stage)] }
+      return { stages: [stage], code: [runStage(stage)] }
     },
   }
 

@@ -173,7 +173,7 @@ describe('killed', () => {
     await buildDist()
     const { features, labels = [] } = blobs()
     writeFileSync(settings, JSON.stringify({ network, options, fit, rows: [...features.data], labels: [...labels] }))
-  })
+  }, 120_000)
 
   /** A child process; `said` waits for a line of its output and throws if the child ends without it. */
   function child(out: string, mode: string) {

@@ -5,8 +5,8 @@ import { dataError } from './content.ts'
 import { Dataset, type Range } from './dataset.ts'
 
 export interface ArrayOptions {
-  /** Raw values that become -1 and 1; 'data' takes the least and the greatest value. Default [0, 255] for bytes, [-1, 1] else. */
-  readonly range?: Range | 'data' | undefined
+  /** Raw values that become -1 and 1; 'data' takes the least and the greatest value, null leaves values as they are (points, tables). Default [0, 255] for bytes, [-1, 1] else. */
+  readonly range?: Range | 'data' | null | undefined
   /** Default: the highest label plus one. */
   readonly classes?: number | undefined
   readonly classNames?: readonly string[] | undefined
@@ -36,8 +36,8 @@ export function datasetOf(parts: Parts): Dataset {
     features = { ...features, shape: [features.shape[0] as number, 1, ...features.shape.slice(1)] }
   if (features.dtype === 'bool') features = { ...features, dtype: 'uint8' }
   if (features.dtype === 'int32') features = hostTensor(Float32Array.from(features.data), features.shape)
-  const range =
-    parts.range === 'data' ? rangeOf(features) : (parts.range ?? (features.dtype === 'uint8' ? [0, 255] : [-1, 1]))
+  const usual: Range = features.dtype === 'uint8' ? [0, 255] : [-1, 1]
+  const range = parts.range === 'data' ? rangeOf(features) : parts.range === undefined ? usual : parts.range
   const rows = labels === undefined ? undefined : labelsOf(parts.labelSource ?? source, labels)
   return new Dataset({ name, features, labels: rows, classes, classNames, range })
 }

@@ -44,6 +44,12 @@ export interface DataSplit {
   readonly test: Dataset | undefined
 }
 
+/** Both parts. */
+export interface DataPair {
+  readonly train: Dataset
+  readonly test: Dataset
+}
+
 export interface SplitOptions {
   /** Rows to hold out: a whole number, or a fraction in (0, 1). */
   readonly test: number
@@ -104,7 +110,7 @@ export class Dataset {
   }
 
   /** Holds out rows: the last ones, or with `shuffle` random ones (by `seed`). Both parts keep the order of the rows. */
-  split(options: SplitOptions): { readonly train: Dataset; readonly test: Dataset } {
+  split(options: SplitOptions): DataPair {
     const { test } = options
     const rows = test > 0 && test < 1 ? Math.max(1, Math.round(test * this.count)) : test
     if (!Number.isInteger(rows) || rows < 1 || rows >= this.count) {

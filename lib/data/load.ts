@@ -26,7 +26,7 @@ export interface CommonSpec {
 }
 
 interface ArraySpec {
-  readonly range?: Range | 'data' | undefined
+  readonly range?: Range | 'data' | null | undefined
   readonly classes?: number | undefined
   readonly classNames?: readonly string[] | undefined
 }
@@ -86,7 +86,7 @@ export type DataSpec = CommonSpec &
 
 const path = z.string().min(1)
 const arrays = {
-  range: z.union([z.tuple([z.number(), z.number()]), z.literal('data')]).optional(),
+  range: z.union([z.tuple([z.number(), z.number()]), z.literal('data'), z.null()]).optional(),
   classes: z.int().min(1).optional(),
   classNames: z.array(z.string()).optional(),
 }

@@ -4,13 +4,15 @@
  */
 import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
-import { type DataSplit, Dataset, type Transform } from './dataset.ts'
+import { type DataPair, type DataSplit, Dataset, type Transform } from './dataset.ts'
 
 /**
  * Standardises every number of an example by the training part's mean and (biased) standard deviation; the test part gets the same map.
  * @throws LangevinError E_DATA for data with a range or standardised already, and for a constant column.
  * @example const { train, test } = standardize(data.split({ test: 0.2, shuffle: true }))
  */
+export function standardize(split: DataPair): DataPair
+export function standardize(split: DataSplit): DataSplit
 export function standardize(split: DataSplit): DataSplit {
   const { train, test } = split
   for (const part of test === undefined ? [train] : [train, test]) refuseMapped(part)

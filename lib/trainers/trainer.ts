@@ -40,7 +40,9 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
     checkKeys(definition.schema, options, definition.name)
     this.definition = definition
     this.model = model
-    this.options = { ...definition.defaults, ...options }
+    // What is given as undefined is not given.
+    const given = Object.entries(options).filter(([, value]) => value !== undefined)
+    this.options = { ...definition.defaults, ...Object.fromEntries(given) }
   }
 
   /**

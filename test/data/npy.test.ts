@@ -126,6 +126,7 @@ describe('npz', () => {
     ])
     expect((await npzDataset(path, { labels: null })).labels).toBeUndefined()
     expect((await npzDataset(path, { images: 'f', labels: null, range: 'data' })).range).toEqual([0, 5.75])
+    expect((await npzDataset(path, { images: 'f', labels: null, range: null })).range).toBeNull()
     expect(await errorOf('E_DATA', npzDataset(path, { images: 'f', labels: null }))).toMatch(
       /outside the range \[-1, 1\]/,
     )

@@ -218,6 +218,15 @@ describe.each(cases)('$title', (c) => {
   })
 })
 
+test('an option given as undefined is the default', () => {
+  const definition = methods.get('scoreMatching')
+  const model = new Model(buildNetwork(plane))
+  expect(definition && new Trainer(definition, model, { optimizer: undefined } as object).options.optimizer).toEqual({
+    kind: 'adam',
+    learningRate: 1e-3,
+  })
+})
+
 test('every method has a case', () => {
   const tested = new Set(cases.map((c) => c.method))
   expect([...methods.keys()].filter((m) => !tested.has(m) && !m.startsWith('jem'))).toEqual([])

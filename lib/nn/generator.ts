@@ -7,7 +7,7 @@ import { LangevinError, shapeError, suggestion } from '../graph/errors.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
-import { type ActivationName, activation, conv, type Layer, layer, linear, sequence } from './layer.ts'
+import { type ActivationName, activation, conv, type InitName, type Layer, layer, linear, sequence } from './layer.ts'
 import { type NormName, norm } from './norms.ts'
 import { type Pass, Scope, type VariableSpec, Variables } from './variables.ts'
 
@@ -37,6 +37,12 @@ export interface MlpGeneratorOptions extends SharedOptions {
   readonly shape: Shape
   /** Widths of the hidden layers; default [128, 128]. `activation` defaults to 'silu', `output` to 'identity'. */
   readonly hidden?: readonly number[]
+  /** Initial weights; default 'fanIn', as PyTorch's layers. 'kaiming' begins with means spread as z is, where 'fanIn' begins close to one point. */
+  readonly init?: InitName
+  /** The output is multiplied by it, per number of an example or one for all; default 1. The data's standard deviation is a good choice. */
+  readonly scale?: number | readonly number[]
+  /** Then added; default 0. The data's mean is a good choice. */
+  readonly shift?: number | readonly number[]
 }
 
 export interface ConvGeneratorOptions extends SharedOptions {
@@ -123,14 +129,36 @@ export class Generator {
 /** Linear layers with an activation between, on any shape; names `0.weight`, `2.weight`, ... as PyTorch's Sequential. */
 export function mlpGenerator(options: MlpGeneratorOptions): Generator {
   const { latent, shape, hidden = [128, 128], activation: act = 'silu', output = 'identity', noise = {} } = options
+  const { init = 'fanIn', scale = 1, shift = 0 } = options
   whole('mlp', 'latent', latent)
   for (const d of shape) whole('mlp', 'shape', d)
   for (const width of hidden) whole('mlp', 'hidden', width)
-  const widths = [...hidden, sizeOf(shape)]
-  const layers = widths.flatMap((width, i) => (i === 0 ? [linear(width)] : [activation(act), linear(width)]))
-  const config = { kind: 'mlp', latent, shape, hidden, activation: act, output, noise }
-  const body = sequence([...layers, reshaped(shape), squashed(output)])
+  const size = sizeOf(shape)
+  const widths = [...hidden, size]
+  const layers = widths.flatMap((width, i) => (i === 0 ? [] : [activation(act)]).concat(linear(width, { init })))
+  const affine = layer(
+    'affine',
+    (x) => ops.add(ops.mul(x, perNumber('scale', scale, size)), perNumber('shift', shift, size)),
+    true,
+  )
+  const config = { kind: 'mlp', latent, shape, hidden, activation: act, init, output, scale, shift, noise }
+  const body = sequence([...layers, squashed(output), affine, reshaped(shape)])
   return new Generator(config, latent, shape, body, noise)
+}
+
+/** One number for all, or one for each of an example's `size`. */
+function perNumber(name: string, value: number | readonly number[], size: number): number | Tensor {
+  const all = typeof value === 'number' ? [value] : value
+  if (typeof value !== 'number' && value.length !== size)
+    throw new RangeError(
+      `generator mlp: ${name} needs one number or ${size}, one for each of an example; got ${value.length}`,
+    )
+  const wrong = all.find((v) => !Number.isFinite(v) || (name === 'scale' && v <= 0))
+  if (wrong !== undefined)
+    throw new RangeError(
+      `generator mlp: ${name} must be ${name === 'scale' ? 'positive and ' : ''}finite; got ${wrong}`,
+    )
+  return typeof value === 'number' ? value : ops.constant(value, [size])
 }
 
 /**

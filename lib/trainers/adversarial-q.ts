@@ -36,7 +36,9 @@ export interface FlowSampler {
 
 /** q is a generator x = g(z) + σε (VERA, Grathwohl 2021): an MLP for vectors, convolutions for images. */
 export interface GeneratorSampler
-  extends Partial<Pick<MlpGeneratorOptions, 'latent' | 'hidden' | 'activation' | 'output'>>,
+  extends Partial<
+      Pick<MlpGeneratorOptions, 'latent' | 'hidden' | 'activation' | 'output' | 'init' | 'scale' | 'shift'>
+    >,
     Pick<ConvGeneratorOptions, 'channels' | 'norm'> {
   readonly kind: 'generator'
   /** Default convolutions where the data are images [channels, height, width] and no `hidden` widths are given. */
@@ -112,9 +114,17 @@ function generatorOf(options: GeneratorSampler, { shape, range }: Pick<DataDescr
   const image = shape.length === 3
   const { network = image && options.hidden === undefined ? 'conv' : 'mlp' } = options
   const { latent = image ? 128 : 2 * (shape[0] ?? 1), output = range === null ? 'identity' : 'tanh' } = options
-  const { hidden, channels, norm, activation, noise } = options
-  const parts: Record<string, unknown> = { hidden, channels, norm, activation, noise }
+  const { hidden, channels, norm, activation, noise, init, scale, shift } = options
+  const parts: Record<string, unknown> = { hidden, channels, norm, activation, noise, init, scale, shift }
   const given = Object.fromEntries(Object.entries(parts).filter(([, v]) => v !== undefined))
+  const foreign = (network === 'conv' ? ['hidden', 'init', 'scale', 'shift'] : ['channels', 'norm']).find(
+    (n) => n in given,
+  )
+  if (foreign !== undefined)
+    throw new LangevinError(
+      'E_CONFIG',
+      `q: a generator with network '${network}' has no option '${foreign}'; leave it out, or choose network '${network === 'conv' ? 'mlp' : 'conv'}'`,
+    )
   return buildGenerator({ kind: network, latent, shape, output, ...given } as GeneratorConfig)
 }
 

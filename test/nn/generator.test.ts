@@ -107,6 +107,23 @@ describe('MLP generators', () => {
     expect(relativeError(x.data, [...(await network.logits(z)).data])).toBeLessThan(1e-6)
   })
 
+  test('shift and scale map the output; kaiming begins spread out', async () => {
+    const plain = { latent: 3, shape: [2], hidden: [5] }
+    const z = pattern([4, 3], 2)
+    const x = await new GeneratorModel(mlpGenerator(plain), { seed: 1 }).generate(z)
+    const moved = mlpGenerator({ ...plain, scale: [2, 3], shift: [10, -1] })
+    const y = await new GeneratorModel(moved, { seed: 1 }).generate(z)
+    const want = Array.from(x.data, (v, i) => (i % 2 === 0 ? 2 * v + 10 : 3 * v - 1))
+    expect(relativeError(y.data, want)).toBeLessThan(1e-6)
+    const spread = async (init: 'fanIn' | 'kaiming') => {
+      const g = mlpGenerator({ latent: 2, shape: [2], init, activation: 'relu' })
+      const drawn = await new GeneratorModel(g).sample({ count: 2000, noise: false })
+      return Math.sqrt(Array.from(drawn.data).reduce((s, v) => s + v * v, 0) / drawn.data.length)
+    }
+    expect(await spread('fanIn')).toBeLessThan(0.5)
+    expect(await spread('kaiming')).toBeGreaterThan(0.7)
+  })
+
   test('gives examples of any shape', () => {
     const g = mlpGenerator({ latent: 2, shape: [1, 2, 3], hidden: [4], output: 'tanh' })
     expect(g.generate(ops.input('z', [5, 2]), { variables: new Variables(), norm: 'running' }).shape).toEqual([
@@ -222,6 +239,9 @@ describe('a generator with numbers', () => {
     expect(() => mlpGenerator({ latent: 1, shape: [2], noise: { initial: 0.3 } })).toThrow(
       /initial must lie between 0.01 and 0.3/,
     )
+    expect(() => mlpGenerator({ latent: 1, shape: [2], scale: [1] })).toThrow(/scale needs one number or 2.*got 1/)
+    expect(() => mlpGenerator({ latent: 1, shape: [2], scale: 0 })).toThrow(/scale must be positive and finite; got 0/)
+    expect(() => mlpGenerator({ latent: 1, shape: [2], shift: Number.NaN })).toThrow(/shift must be finite; got NaN/)
     expect(() => mlpGenerator({ latent: 1, shape: [2], output: 'tnah' as 'tanh' })).toThrow(/'tnah' is not known.*tanh/)
   })
 })

@@ -337,6 +337,15 @@ describe('options', () => {
     expect((await failing({ weights: { px: 0 } })).message).toMatch(/weights.px must be positive/)
     expect((await failing({ q: { kind: 'generator', samples: 0 } })).message).toMatch(/q.samples.*got 0/)
     expect((await failing({ q: { kind: 'generator', eta: 0 } })).message).toMatch(/q.eta.*got 0/)
+    expect((await failing({ q: { kind: 'generator', channels: [8] } })).message).toMatch(
+      /'mlp' has no option 'channels'/,
+    )
+    expect((await failing({ q: { kind: 'generator', network: 'conv', channels: [8] } })).message).toMatch(
+      /shape must be \[channels/,
+    )
+    expect((await failing({ q: { kind: 'generator', scale: [1, 2, 3] } })).message).toMatch(
+      /scale needs one number or 2/,
+    )
     expect(await failing({}, plane(2), blobs(64, false))).toMatchObject({ code: 'E_DATA' })
     const still = defineEnergy({ shape: [2] }, (x) => x.square().sum(-1))
     expect(await failing({}, still)).toMatchObject({

@@ -2,18 +2,18 @@
  * Sampling from a trained run by chains: with the very chain it was trained with (same sampler, starts, norm mode and batch of chains) where
  * training has one, or with the sampler that the options name.
  */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
 import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
-import { Recorder, type Stage, type State } from '../runtime/state.ts'
+import { Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { networkTarget, type Target } from '../samplers/target.ts'
 import { recordRound, samplerRound } from './chain-round.ts'
 import type { ChainStarts } from './chain-starts.ts'
 import type { SamplingCode } from './method.ts'
-import { integer } from './options.ts'
 import { BUFFER, type Replay } from './replay.ts'
 import { SAMPLE_CHAIN_KEY, SAMPLE_KEY, SAMPLE_X, type SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
@@ -35,6 +35,9 @@ export interface ChainSampling {
   target?(variables: Variables, classes: Tensor | undefined): Target
 }
 
+/** Rows of the buffer that the batch came from. */
+const ROWS = 'sample/rows'
+
 /** Records chain starts from the buffer or anew, and the steps. */
 export async function chainSampling(
   state: State,
@@ -48,7 +51,7 @@ export async function chainSampling(
   checkSource(from, state, sampling)
   const fresh = sampling.steps ?? sampler.steps * 10
   const steps = options.steps ?? (from === 'buffer' ? sampler.steps : fresh)
-  integer('sample: steps', steps, 0)
+  checkInteger('sample: steps', steps, 0)
   const begin = new Recorder(state)
   recordStart(begin, sampling, from, wanted)
   const stages: Stage[] = [await begin.compile('start')]
@@ -66,7 +69,14 @@ export async function chainSampling(
       return networkTarget(network, { variables, norm }, { firstStage: sampler.firstStage, ...conditional })
     },
   })
-  return { code: await recordRound(state, stages, round, steps), stages }
+  const code = await recordRound(state, stages, round, steps)
+  if (from !== 'buffer' || sampling.replay === undefined) return { code, stages }
+  // Back to where they came from (in the state of this sampling alone), so that more samples than rows go on from the first ones.
+  const end = new Recorder(state)
+  end.write(BUFFER, sampling.replay.put(end.read(BUFFER), end.read(ROWS), end.read(SAMPLE_X)))
+  const back = await end.compile('end')
+  stages.push(back)
+  return { code: [...code, runStage(back)], stages }
 }
 
 function recordStart(r: Recorder, sampling: ChainSampling, from: string, wanted: number | undefined): void {
@@ -86,6 +96,7 @@ function recordStart(r: Recorder, sampling: ChainSampling, from: string, wanted:
             wanted * replay.perClass,
           )
     r.write(SAMPLE_X, ops.gather(r.read(BUFFER), rows, { axis: 0 }))
+    r.write(ROWS, rows)
     classes = replay.classOf(rows)
   } else {
     r.write(SAMPLE_X, starts.draw(r, key, classes, ops.ge(classes, 0), STREAM.start))

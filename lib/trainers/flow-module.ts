@@ -123,11 +123,12 @@ export async function trainedFlow(
 }
 
 /**
- * The flow of an opened run that trained one (`flowContrastive`, `noiseContrastive` with noise of kind flow, `adversarial` with q a flow), with its weights.
+ * The flow of an opened run that trained one (`flowContrastive`, `noiseContrastive` with noise of kind flow, `adversarial` with q a flow; the model itself of `maximumLikelihood`), with its weights.
  * @param source for a flow written in code: the flow, as it was for training
  * @throws RangeError for a run without a flow; LangevinError E_CONFIG for a flow written in code that is not given
  */
 export async function flowOfRun(run: Run, source?: FlowSource): Promise<FlowModel> {
+  if (run.model instanceof FlowModel) return run.model
   const values = run.moduleValues(FLOW)
   const options = run.description.options as {
     readonly flow?: FlowConfig

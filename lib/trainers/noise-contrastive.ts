@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -38,7 +39,6 @@ import {
   noiseSchema,
   plainNoise,
 } from './noise-distribution.ts'
-import { integer } from './options.ts'
 import type { SampleOptions } from './sampling.ts'
 import { energyFields, positive } from './schema.ts'
 import { STREAM } from './streams.ts'
@@ -81,7 +81,7 @@ export abstract class ContrastiveMethod<Options extends ContrastiveOptions> exte
     if (!(ratio > 0 && Number.isFinite(ratio))) throw new RangeError(`ratio must be a positive number; got ${ratio}`)
     this.noise = noise
     this.noiseCount = Math.round(ratio * this.batch)
-    integer(`ratio ${ratio}: noise draws a step`, this.noiseCount, 1)
+    checkInteger(`ratio ${ratio}: noise draws a step`, this.noiseCount, 1)
     const values = new Map([[LOG_Z, hostTensor(Float32Array.of(logZ), [])]])
     this.modules = [{ name: NOISE, variables: [logZSpec], values }, ...noise.modules]
     this.starts =
@@ -151,7 +151,7 @@ export abstract class ContrastiveMethod<Options extends ContrastiveOptions> exte
 export interface NoiseContrastiveOptions extends ContrastiveOptions {
   /** Default `{ kind: 'gaussian' }`, fitted to the data. */
   readonly noise?: NoiseOptions
-  /** ν, noise draws a datum; default 4. More is better (at ν → ∞ the estimate is as good as maximum likelihood's) and costs more. */
+  /** ν, noise draws a datum; default 1. With more the estimate comes nearer maximum likelihood's (ν → ∞), but a step costs more and learning starts slower. */
   readonly ratio?: number
 }
 
@@ -159,7 +159,7 @@ class NoiseContrastiveMethod extends ContrastiveMethod<NoiseContrastiveOptions> 
   private readonly ratio: number
 
   constructor(context: MethodContext<NoiseContrastiveOptions>) {
-    const { noise = { kind: 'gaussian' }, ratio = 4, seed = 0 } = context.options
+    const { noise = { kind: 'gaussian' }, ratio = 1, seed = 0 } = context.options
     super(context, makeNoise(noise, context.data, seed), ratio)
     // What is drawn is a whole number.
     this.ratio = this.noiseCount / this.batch
@@ -175,7 +175,7 @@ class NoiseContrastiveMethod extends ContrastiveMethod<NoiseContrastiveOptions> 
     if (noise?.kind !== 'flow') return [training]
     const given = this.noise.modules.some((m) => m.name === FLOW && m.values !== undefined)
     const { steps = given ? 0 : 1000, optimizer = { kind: 'adam', learningRate: 1e-3 } } = noise
-    integer('noise.steps', steps, 0)
+    checkInteger('noise.steps', steps, 0)
     return [...this.likelihoodSegment(steps, optimizer), training]
   }
 }

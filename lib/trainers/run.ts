@@ -1,7 +1,11 @@
 /** Opens a finished or interrupted run: the model, and the sampler it was trained with. */
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
+import type { FlowConfig } from '../nn/flow.ts'
+import { FlowModel } from '../nn/flow-model.ts'
+import { buildFlow } from '../nn/flows.ts'
 import { Model } from '../nn/model.ts'
+import type { NetworkConfig } from '../nn/network.ts'
 import { buildNetwork } from '../nn/networks.ts'
 import type { VariableSpec } from '../nn/variables.ts'
 import type { Device } from '../runtime/device.ts'
@@ -42,6 +46,13 @@ export class Run {
   }
 }
 
+/** A flow's run gives its FlowModel back: exact densities and draws. */
+function modelOf(network: NetworkConfig, options: { readonly device?: Device }): Model {
+  return network.kind === 'flow'
+    ? new FlowModel(buildFlow(network.flow as FlowConfig), options)
+    : new Model(buildNetwork(network), options)
+}
+
 export interface OpenOptions {
   /** A network written in code, built as it was for training. */
   readonly model?: Model
@@ -64,9 +75,7 @@ export async function openRun(path: string, options: OpenOptions = {}): Promise<
       `${checkpoint.path}: method '${run.method}' is not known to this version.${suggestion(run.method, [...methods.keys()])}`,
     )
   }
-  const model =
-    options.model ??
-    new Model(buildNetwork(run.network), options.device === undefined ? {} : { device: options.device })
+  const model = options.model ?? modelOf(run.network, options.device === undefined ? {} : { device: options.device })
   const trained: CommonOptions = { ...definition.defaults, ...run.options, ...options.options }
   const value = (name: string, role: VariableSpec['role']) => tensors.get(trainedName(name, role, trained))
   const { network } = model

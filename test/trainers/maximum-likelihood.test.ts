@@ -5,6 +5,7 @@ import { actNorm, luLinear } from '../../lib/nn/flow-bijectors.ts'
 import { FlowModel } from '../../lib/nn/flow-model.ts'
 import { buildFlow, imageFlow } from '../../lib/nn/flows.ts'
 import { Model } from '../../lib/nn/model.ts'
+import { flowOfRun } from '../../lib/trainers/flow-module.ts'
 import { MaximumLikelihood, type MaximumLikelihoodOptions } from '../../lib/trainers/maximum-likelihood.ts'
 import { openRun } from '../../lib/trainers/run.ts'
 import {
@@ -83,6 +84,8 @@ test('stopped and resumed: the same bits; the run folder draws as the trainer do
   await fitRows(make(2), data, { steps: 10, out: parts, resume: true })
   expect((await checkpointOf(parts)).bits).toEqual((await checkpointOf(whole)).bits)
   const opened = await openRun(whole)
+  expect(opened.model).toBeInstanceOf(FlowModel)
+  expect(await flowOfRun(opened)).toBe(opened.model)
   for (const draw of [{ count: 300 }, { count: 3, steps: 2 }]) {
     const x = await trainer.sample({ ...draw, seed: 3 })
     expect((await opened.sample({ ...draw, seed: 3 })).data).toEqual(x.data)

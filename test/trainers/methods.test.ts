@@ -218,6 +218,17 @@ describe.each(cases)('$title', (c) => {
   })
 })
 
+test('more samples than the buffer has rows go on from the first ones instead of repeating them', async () => {
+  const c = cases.find((k) => k.title === 'contrastive divergence, chains from persistent') as MethodCase
+  const still = { ...sgld, noise: 0, stepSize: 0.05 }
+  const trainer = make({ ...c, options: { ...c.options, sampler: still, buffer: { size: 8, reinit: 0 } } })
+  await fitAll(trainer, energy(), { steps: 2 })
+  const { data } = await trainer.sample({ count: 16, steps: 1 })
+  const rows = new Set(Array.from({ length: 16 }, (_, i) => (data as Float32Array).slice(2 * i, 2 * i + 2).join()))
+  expect(rows.size).toBe(16)
+  trainer.dispose()
+})
+
 test('an option given as undefined is the default', () => {
   const definition = methods.get('scoreMatching')
   const model = new Model(buildNetwork(plane))

@@ -11,6 +11,7 @@ import { readWholeFile } from '../runtime/files.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
 import { methods } from '../trainers/methods.ts'
 import type { CommonOptions } from '../trainers/options.ts'
+import { parseJson } from './files.ts'
 
 const count = z.int().min(1)
 const positive = z.number().positive()
@@ -109,13 +110,7 @@ export function parseEvaluation(value: unknown, source: string): TrainConfig['ev
 
 /** Reads a JSON configuration; relative paths in it start from its own folder. */
 export async function readConfig(path: string): Promise<{ config: TrainConfig; base: string }> {
-  const text = new TextDecoder().decode(await readWholeFile(path))
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (cause) {
-    throw new LangevinError('E_CONFIG', `${path} is not JSON: ${(cause as Error).message}`, { path }, cause)
-  }
+  const value = parseJson(new TextDecoder().decode(await readWholeFile(path)), path)
   return { config: parseConfig(value, path), base: dirname(resolve(path)) }
 }
 

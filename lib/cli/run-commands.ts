@@ -161,8 +161,11 @@ async function exportRun(context: CommandContext): Promise<void> {
   const { data, options, method } = run.description
   const metadata = {
     'langevin.method': method,
-    'langevin.input': 'float32 in [-1, 1]',
-    'langevin.normalisation': JSON.stringify({ range: data.range }),
+    'langevin.input': `float32${data.range === null ? (data.transform ? ', standardised columns' : '') : ' in [-1, 1]'}`,
+    'langevin.normalisation': JSON.stringify({
+      range: data.range,
+      ...(data.transform ? { transform: data.transform } : {}),
+    }),
     'langevin.classes': JSON.stringify(data.classNames),
     'langevin.trainer': JSON.stringify(options),
     ...(await metricsMetadata(await folderOf(path))),

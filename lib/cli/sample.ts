@@ -4,6 +4,7 @@ import { writeNpy } from '../data/npy.ts'
 import { savePng } from '../evaluation/png.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import { sizeOf } from '../graph/shape.ts'
 import { faultsOf } from '../runtime/check-options.ts'
 import { sample as sampleChains } from '../samplers/sample.ts'
 import { makeSampler, type SamplerOptions, samplerKinds } from '../samplers/samplers.ts'
@@ -183,7 +184,7 @@ async function drawChains({ model, description }: Run, sampler: SamplerOptions, 
 
 function interleaved(draws: HostTensor, count: number): HostTensor {
   const [chains = 0, length = 0, ...shape] = draws.shape
-  const each = shape.reduce((a, b) => a * b, 1)
+  const each = sizeOf(shape)
   const out = new Float32Array(count * each)
   for (let i = 0; i < count; i++) {
     const at = ((i % chains) * length + Math.floor(i / chains)) * each

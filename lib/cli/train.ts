@@ -43,8 +43,11 @@ async function train(context: CommandContext): Promise<void> {
   const steps = context.integer('steps', 1) ?? config.steps
   const started = performance.now()
   let last: MetricsRow | undefined
-  const stepsPerEpoch = Math.floor(data.count / (config.trainer?.batch ?? 64))
-  const total = steps ?? Math.round((config.epochs ?? trainer.definition.epochs) * stepsPerEpoch)
+  const length = {
+    ...(steps === undefined ? {} : { steps }),
+    ...(config.epochs === undefined ? {} : { epochs: config.epochs }),
+  }
+  const { totalSteps: total } = trainer.plan(data, length)
   const onEvent = (event: EventRow): void => {
     if (context.json) context.print('', event)
     else progress.log(showEvent(event))
@@ -55,8 +58,7 @@ async function train(context: CommandContext): Promise<void> {
     signal: context.signal,
     onEvent,
     describe: { config: resolve(path), dataSpec: config.data, evaluation: config.evaluation },
-    ...(steps === undefined ? {} : { steps }),
-    ...(config.epochs === undefined ? {} : { epochs: config.epochs }),
+    ...length,
     ...(config.reportEvery === undefined ? {} : { reportEvery: config.reportEvery }),
     ...(config.checkpointEvery === undefined ? {} : { checkpointEvery: config.checkpointEvery }),
   })

@@ -1,5 +1,6 @@
 /** Where annealing begins: the distributions that a few numbers or a data set describe; any other is given as a `Distribution`. */
 import { cholesky, Pace } from '../data/linear-algebra.ts'
+import { checkPositive } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
@@ -38,8 +39,11 @@ export async function makeBase(options: BaseOptions, shape: Shape): Promise<Dist
   }
   const filled = (value: number): HostTensor => hostTensor(new Float32Array(sizeOf(shape)).fill(value), shape)
   switch (options.kind) {
-    case 'normal':
-      return diagonalGaussian(filled(0), filled(positive('std', options.std ?? 1)))
+    case 'normal': {
+      const { std = 1 } = options
+      checkPositive('base: std', std)
+      return diagonalGaussian(filled(0), filled(std))
+    }
     case 'fitted':
       return fitted(shape, options)
     case 'uniform':
@@ -55,14 +59,9 @@ export async function makeBase(options: BaseOptions, shape: Shape): Promise<Dist
   }
 }
 
-function positive(name: string, value: number): number {
-  if (!Number.isFinite(value) || value <= 0) throw new RangeError(`base: ${name} must be positive; got ${value}`)
-  return value
-}
-
 async function fitted(shape: Shape, options: SimpleBase & { readonly kind: 'fitted' }): Promise<Distribution> {
   const { data, inflate = 1.2 } = options
-  positive('inflate', inflate)
+  checkPositive('base: inflate', inflate)
   if (data.dtype !== 'float32' || !sameShape(data.shape.slice(1), shape)) {
     throw new LangevinError(
       'E_SHAPE',

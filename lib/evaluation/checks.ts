@@ -3,6 +3,8 @@ import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { showShape } from '../graph/shape.ts'
 
+export { checkInteger as checkCount } from '../graph/checks.ts'
+
 /** Anything indexable that holds numbers. */
 export type Numbers = ArrayLike<number>
 
@@ -65,12 +67,5 @@ export function checkLabels(labels: Numbers, rows: number, classes: number): voi
     if (!Number.isInteger(y) || y < 0 || y >= classes) {
       throw new RangeError(`labels must be integers in 0..${classes - 1}; labels[${i}] is ${y}`)
     }
-  }
-}
-
-/** Checks an option that must be an integer of at least `least`. */
-export function checkCount(what: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) {
-    throw new RangeError(`${what} must be an integer >= ${least}; got ${value}`)
   }
 }

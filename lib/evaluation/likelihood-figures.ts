@@ -183,7 +183,8 @@ export async function coveringBox(
   let first: CoveringBox | undefined
   for (let k = 0; k <= doublings; k++) {
     const margin = low.map((l, j) => 2 ** k * ((high[j] as number) - l || 1) - ((high[j] as number) - l) / 2)
-    const points = Math.min((gridPoints[d - 1] ?? 0) * 2 ** k, mostPoints[d - 1] ?? 0)
+    const even = Math.min((gridPoints[d - 1] ?? 0) * 2 ** k, mostPoints[d - 1] ?? 0)
+    const points = options.rule === 'simpson' ? even + 1 : even
     const box: BoxOptions = {
       points,
       ...options,

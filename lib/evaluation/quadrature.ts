@@ -19,7 +19,7 @@ export type PerDimension = number | readonly number[]
 export interface BoxOptions {
   readonly low: PerDimension
   readonly high: PerDimension
-  /** Points a dimension; default 1000 in 1-D, 256 in 2-D, 64 in 3-D. */
+  /** Points a dimension; default 1000 in 1-D, 256 in 2-D, 64 in 3-D; one more for Simpson's rule. */
   readonly points?: PerDimension
   /**
    * 'midpoint' (default): cell centres, spectrally accurate for smooth densities that vanish at the edge. 'simpson': for those that do
@@ -145,8 +145,9 @@ function gridOf(shape: Shape, box: BoxOptions): Grid {
   }
   const low = perDimension('low', box.low, d)
   const high = perDimension('high', box.high, d)
-  const points = perDimension('points', box.points ?? (defaultPoints[d - 1] as number), d)
   const rule = box.rule ?? 'midpoint'
+  const usual = (defaultPoints[d - 1] as number) + (rule === 'simpson' ? 1 : 0)
+  const points = perDimension('points', box.points ?? usual, d)
   if (rule !== 'midpoint' && rule !== 'simpson')
     throw new LangevinError('E_CONFIG', `quadrature: rule must be 'midpoint' or 'simpson'; got '${String(rule)}'`)
   const axes = low.map((l, i) => axisOf(l, high[i]!, points[i]!, rule))

@@ -5,6 +5,7 @@
  *
  * A sum of energies is a product of unnormalised densities: nothing is known of its normalising constant, and its samples are drawn anew.
  */
+import { checkPositive } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -64,8 +65,7 @@ export function mixtureOfEnergies(parts: readonly Model[], options: MixtureOptio
 
 /** E/T: sharper for T < 1, flatter for T > 1. @throws RangeError unless the temperature is positive and finite */
 export function temper(model: Model, temperature: number): Model {
-  if (!(Number.isFinite(temperature) && temperature > 0))
-    throw new RangeError(`temper: temperature must be a positive finite number; got ${String(temperature)}`)
+  checkPositive('temper: temperature', temperature)
   return compose('temper', [model], { kind: 'sum', weights: [1 / temperature], constant: 0 })
 }
 

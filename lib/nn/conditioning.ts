@@ -10,6 +10,7 @@
  * f/σ of NCSNv2 (Song & Ermon 2020, arXiv:2006.09011) for the energy in place of the score, with the input scaling of EDM (Karras et al.
  * 2022, arXiv:2206.00364), without which the input grows with σ while the answer does not.
  */
+import { checkPositive } from '../graph/checks.ts'
 import { showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
@@ -48,8 +49,7 @@ export function sigmaConfig(where: string, options: SigmaOptions): SigmaConfig {
 
 /** A noise level is a positive finite number. */
 export function checkLevel(where: string, name: string, value: number): void {
-  if (!(Number.isFinite(value) && value > 0))
-    throw new RangeError(`${where}: ${name} must be a positive finite number; got ${String(value)}`)
+  checkPositive(`${where}: ${name}`, value)
 }
 
 /** [n] to [n, features]: cosines and sines of ω log σ, with ω geometric between 0.25 and 4. */

@@ -139,11 +139,9 @@ export class FlowModel extends Model {
     }
     const { plan, from, to } = await pending
     // Queued back to back on the one native worker, so concurrent calls do not mix.
-    const write = from.write(input)
-    const run = plan.run([from, ...weights.values()], to)
-    const [first, second] = [to[0].read(), to[1].read()]
-    await Promise.all([write, run])
-    return [await first, await second]
+    const work = [from.write(input), plan.run([from, ...weights.values()], to)]
+    const [first, second] = await Promise.all([to[0].read(), to[1].read(), ...work])
+    return [first, second]
   }
 
   private async compileMap(what: Direction, rows: number, input: HostTensor): Promise<Compiled> {

@@ -3,6 +3,7 @@
  * multi-scale flows on images. Each starts as its fixed input map, LU mixings as permutations. The stages stand in flow-bijectors.ts and
  * flow-coupling.ts; numbers live in a FlowModel (flow-model.ts).
  */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type Shape, showShape } from '../graph/shape.ts'
 import { HostRandom } from '../runtime/host-random.ts'
@@ -136,13 +137,13 @@ export function splineFlow(options: SplineFlowOptions): Flow {
 export function imageFlow(options: ImageFlowOptions): Flow {
   const shape = imageShape('imageFlow', options.shape)
   const [c, h, w] = shape
-  for (const d of shape) whole('imageFlow', 'shape', d, 1)
+  for (const d of shape) checkInteger(`imageFlow: shape`, d, 1)
   const { coupling: kind = 'affine', checkerboards = 2, steps = 4, channels = 32, blocks = 1 } = options
   const { levels = Math.min(2, halvings(h), halvings(w)), activation = 'silu', maxLogScale = 3, logit = null } = options
   for (const [name, value] of Object.entries({ levels, checkerboards, steps, blocks })) {
-    whole('imageFlow', name, value, 0)
+    checkInteger(`imageFlow: ${name}`, value, 0)
   }
-  whole('imageFlow', 'channels', channels, 1)
+  checkInteger(`imageFlow: channels`, channels, 1)
   if (levels > Math.min(halvings(h), halvings(w))) {
     throw new RangeError(
       `imageFlow: height and width must be divisible by 2^levels = ${2 ** levels}; got ${showShape(shape)}. Use fewer levels, or pad.`,
@@ -294,12 +295,7 @@ function halvings(n: number): number {
 }
 
 function checkVector(where: string, inputs: number, layers: number, hidden: readonly number[]): void {
-  whole(where, 'inputs', inputs, 1)
-  whole(where, 'layers', layers, 1)
-  for (const width of hidden) whole(where, 'hidden', width, 1)
-}
-
-function whole(where: string, name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least)
-    throw new RangeError(`${where}: ${name} must be an integer of at least ${least}; got ${String(value)}`)
+  checkInteger(`${where}: inputs`, inputs, 1)
+  checkInteger(`${where}: layers`, layers, 1)
+  for (const width of hidden) checkInteger(`${where}: hidden`, width, 1)
 }

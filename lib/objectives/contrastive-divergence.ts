@@ -35,9 +35,14 @@ export function contrastiveDivergence(options: {
   const minus = expectVector(name, 'energyNegatives', options.energyNegatives, batchOf(name, options.energyNegatives))
   const [energyData, energyNegatives] = [ops.mean(plus), ops.mean(minus)]
   const energyGap = ops.sub(energyNegatives, energyData)
-  const squares = ops.add(ops.mean(ops.square(plus)), ops.mean(ops.square(minus)))
-  const loss = energyPenalty === 0 ? ops.neg(energyGap) : ops.sub(ops.mul(squares, energyPenalty), energyGap)
+  const penalty = () => ops.mul(squaredEnergies(plus, minus), energyPenalty)
+  const loss = energyPenalty === 0 ? ops.neg(energyGap) : ops.sub(penalty(), energyGap)
   return { loss, metrics: { energyData, energyNegatives, energyGap } }
+}
+
+/** mean E(x⁺)² + mean E(x⁻)². */
+export function squaredEnergies(plus: Tensor, minus: Tensor): Tensor {
+  return ops.add(ops.mean(ops.square(plus)), ops.mean(ops.square(minus)))
 }
 
 export interface KlTermOptions {

@@ -6,6 +6,8 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
 import type { Pass } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
+import { crossEntropy } from './classification.ts'
+import { contrastiveDivergence, squaredEnergies } from './contrastive-divergence.ts'
 
 /** Weights of the three factors; zero leaves a term (and its forward pass) out. */
 export interface JemWeights {
@@ -47,22 +49,18 @@ export function jemLoss(
   const terms: Tensor[] = []
   const energy = (o: Tensor) => network.energyOf(o)
   if (outputs.data !== undefined && outputs.negatives !== undefined) {
-    const plus = energy(outputs.data)
-    const minus = energy(outputs.negatives)
-    metrics.energyData = ops.mean(plus)
-    metrics.energyNegatives = ops.mean(minus)
-    metrics.energyGap = ops.sub(metrics.energyNegatives, metrics.energyData)
-    terms.push(ops.mul(metrics.energyGap, -weights.px))
-    if (weights.energyPenalty > 0) {
-      const squares = ops.add(ops.mean(ops.square(plus)), ops.mean(ops.square(minus)))
-      terms.push(ops.mul(squares, weights.energyPenalty))
-    }
+    const energies = { energyData: energy(outputs.data), energyNegatives: energy(outputs.negatives) }
+    const { loss, metrics: told } = contrastiveDivergence(energies)
+    Object.assign(metrics, told)
+    terms.push(ops.mul(loss, weights.px))
+    if (weights.energyPenalty > 0)
+      terms.push(ops.mul(squaredEnergies(energies.energyData, energies.energyNegatives), weights.energyPenalty))
   }
   if (outputs.labelled !== undefined && batches.labels !== undefined) {
     const logits = outputs.labelled
-    metrics.accuracy = ops.mean(ops.cast(ops.eq(ops.argmax(logits, 1), batches.labels), 'float32'))
-    metrics.crossEntropy = ops.mean(ops.softmaxCrossEntropy(logits, batches.labels))
-    if (weights.pyx > 0) terms.push(ops.mul(metrics.crossEntropy, weights.pyx))
+    const { loss, metrics: told } = crossEntropy(logits, batches.labels)
+    Object.assign(metrics, told)
+    if (weights.pyx > 0) terms.push(ops.mul(loss, weights.pyx))
     if (weights.pxy > 0 && outputs.classNegatives !== undefined && batches.negativeClasses !== undefined) {
       const pick = (o: Tensor, y: Tensor) => ops.mean(ops.sum(ops.mul(o, ops.oneHot(y, network.classes)), 1))
       metrics.jointGap = ops.sub(pick(logits, batches.labels), pick(outputs.classNegatives, batches.negativeClasses))

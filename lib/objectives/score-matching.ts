@@ -210,7 +210,10 @@ export function denoisingWith(energy: EnergyFunction, x: Tensor, epsilon: Tensor
 }
 
 export interface MultiscaleOptions {
-  /** The noise levels; see {@link geometricSigmas}. */
+  /**
+   * The noise levels, largest first (`sigmaLevels` makes a geometric ladder of them). For the choice of its ends and length see Song & Ermon 2020, arXiv
+   * 2006.09011: the largest about the greatest distance between data, neighbouring levels overlapping.
+   */
   readonly sigmas: readonly number[]
   /** Default true. */
   readonly antithetic?: boolean
@@ -282,25 +285,4 @@ function denoise(
       ? ops.add(ops.mean(ops.mul(levels, ops.add(ops.mul(levels, half), cross))), d / 2)
       : ops.add(metrics.scoreMatching, ops.mul(ops.mean(ops.reciprocal(ops.square(sigma))), d / 2))
   return { loss, metrics }
-}
-
-/**
- * A geometric ladder of noise levels, largest first (Song & Ermon 2019; for the choice of its ends and length see Song & Ermon 2020,
- * arXiv 2006.09011: the largest about the greatest distance between data, neighbouring levels overlapping).
- */
-export function geometricSigmas(options: {
-  readonly largest: number
-  readonly smallest: number
-  readonly levels: number
-}): number[] {
-  const { largest, smallest, levels } = options
-  positive('geometricSigmas', 'largest', largest)
-  positive('geometricSigmas', 'smallest', smallest)
-  positiveCount('geometricSigmas', 'levels', levels)
-  if (smallest > largest) {
-    throw new RangeError(`geometricSigmas: smallest must not exceed largest; got ${smallest} and ${largest}`)
-  }
-  if (levels === 1) return [largest]
-  const ratio = Math.log(smallest / largest) / (levels - 1)
-  return Array.from({ length: levels }, (_, i) => (i === levels - 1 ? smallest : largest * Math.exp(ratio * i)))
 }

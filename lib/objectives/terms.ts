@@ -6,7 +6,8 @@
  * backward pass to inputs and parameters counts 2, one to the inputs alone 1. So a loss on E costs 3, and one on the score ∇x E costs 6.
  */
 import { grad } from '../autodiff/index.ts'
-import { LangevinError, shapeError, suggestion } from '../graph/errors.ts'
+import { checkChoice, checkInteger, checkNotNegative, checkPositive } from '../graph/checks.ts'
+import { shapeError } from '../graph/errors.ts'
 import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
@@ -110,37 +111,22 @@ export function reattach(value: Tensor, fixed: Tensor, x: Tensor): Tensor {
 }
 
 /** @throws RangeError naming the option. */
-export function positive(objective: string, name: string, value: number): number {
-  if (!Number.isFinite(value) || value <= 0) {
-    throw new RangeError(`${objective}: ${name} must be a positive finite number; got ${value}`)
-  }
-  return value
+export function positive(objective: string, name: string, value: number): void {
+  checkPositive(`${objective}: ${name}`, value)
 }
 
 /** @throws RangeError naming the option. */
-export function notNegative(objective: string, name: string, value: number): number {
-  if (!Number.isFinite(value) || value < 0) {
-    throw new RangeError(`${objective}: ${name} must be a finite number ≥ 0; got ${value}`)
-  }
-  return value
+export function notNegative(objective: string, name: string, value: number): void {
+  checkNotNegative(`${objective}: ${name}`, value)
 }
 
 /** @throws RangeError naming the option. */
-export function positiveCount(objective: string, name: string, value: number): number {
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new RangeError(`${objective}: ${name} must be a positive integer; got ${value}`)
-  }
-  return value
+export function positiveCount(objective: string, name: string, value: number): void {
+  checkInteger(`${objective}: ${name}`, value, 1)
 }
 
 /** `value`, if it is one of `known`. @throws LangevinError E_CONFIG that names the nearest right one. */
 export function oneOf<T extends string>(objective: string, name: string, value: T, known: readonly T[]): T {
-  if (!known.includes(value)) {
-    throw new LangevinError(
-      'E_CONFIG',
-      `${objective}: ${name} '${value}' is not known.${suggestion(String(value), known)}`,
-      { [name]: value, known },
-    )
-  }
+  checkChoice(`${objective}: ${name}`, value, known)
   return value
 }

@@ -41,7 +41,7 @@ export function makeAnnealedLangevin(given: AnnealedLangevinOptions): Sampler<Re
     bounds: null,
   })
   const { kind, stepsPerLevel, denoise, bounds } = options
-  const levels = sigmaLevels(kind, options.sigmas)
+  const levels = sigmaLevels('sampler annealedLangevin', options.sigmas)
   const smallest = levels.at(-1) as number
   const stepSize = options.stepSize ?? 0.2 * smallest ** 2
   checkCount(kind, 'stepsPerLevel', stepsPerLevel)
@@ -76,7 +76,7 @@ export function makeAnnealedLangevin(given: AnnealedLangevinOptions): Sampler<Re
 
 /** Energy as it is, and the score at a level: of the conditioned density, or of p^(1/T) with T = (σ/σ_L)². */
 function annealed(target: Target, x: Tensor, sigma: Tensor, smallest: number): { energy: Tensor; score: Tensor } {
-  if (target.logDensityAt) return scoreAt('annealedLangevin', target, x, sigma)
+  if (target.logDensityAt) return scoreAt('sampler annealedLangevin', target, x, sigma)
   const logDensity = target.logDensity(x)
   const beta = ops.square(ops.div(smallest, sigma))
   return { energy: ops.neg(logDensity), score: ops.mul(scoreOf(logDensity, x), beta) }

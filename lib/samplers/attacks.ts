@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { grad } from '../autodiff/index.ts'
-import { LangevinError, suggestion } from '../graph/errors.ts'
+import { checkChoice, checkInteger, checkNotNegative } from '../graph/checks.ts'
 import { sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
@@ -16,11 +16,11 @@ import { keepIn } from './sgld.ts'
 
 /** How far from an input an attack may go: largest change of one number, or Euclidean length of the change of all. */
 export type AttackNorm = 'linf' | 'l2'
-export const attackNorms: readonly AttackNorm[] = ['linf', 'l2']
+const attackNorms: readonly AttackNorm[] = ['linf', 'l2']
 
 /** What an attack ascends: the cross entropy, or the margin max_{k≠y} f_k - f_y, whose gradient does not vanish where the classifier is sure. */
 export type AttackLoss = 'crossEntropy' | 'margin'
-export const attackLosses: readonly AttackLoss[] = ['crossEntropy', 'margin']
+const attackLosses: readonly AttackLoss[] = ['crossEntropy', 'margin']
 
 /** Lengths are in the units of the model's input: images are [-1, 1], so twice those of [0, 1] pixels (see {@link fromPixels}). */
 export interface PgdOptions {
@@ -64,19 +64,13 @@ export function fromPixels(length: number): number {
 export function resolvePgd(options: PgdOptions, what = 'attack'): ResolvedPgd {
   const { norm = 'linf', steps = 20, randomStart = true, loss = 'crossEntropy', bounds = [-1, 1] } = options
   const { epsilon, stepSize = (2.5 * epsilon) / Math.max(1, steps) } = options
-  known(what, 'norm', norm, attackNorms)
-  known(what, 'loss', loss, attackLosses)
-  for (const [name, v] of Object.entries({ epsilon, stepSize })) {
-    if (!(Number.isFinite(v) && v >= 0)) throw new RangeError(`${what}: ${name} must be a finite number ≥ 0; got ${v}`)
-  }
-  if (!Number.isInteger(steps) || steps < 0) throw new RangeError(`${what}: steps must be an integer ≥ 0; got ${steps}`)
+  checkChoice(`${what}: norm`, norm, attackNorms)
+  checkChoice(`${what}: loss`, loss, attackLosses)
+  checkNotNegative(`${what}: epsilon`, epsilon)
+  checkNotNegative(`${what}: stepSize`, stepSize)
+  checkInteger(`${what}: steps`, steps, 0)
   checkBounds(what, bounds)
   return { norm, epsilon, steps, stepSize, randomStart, loss, bounds }
-}
-
-function known(what: string, option: string, value: string, names: readonly string[]): void {
-  if (!names.includes(value))
-    throw new LangevinError('E_CONFIG', `${what}: ${option} '${value}' is not known.${suggestion(value, names)}`)
 }
 
 /** Each example's attack loss [n], of logits [n, k] and labels int32 [n]; the sign is turned for a target that is to be reached. */

@@ -3,6 +3,7 @@
  * carries stays there between calls; info tells energies, acceptance and divergences. Plans are chain-stages.ts's part, diagnostics of
  * draws (R-hat, effective sample size) lib/evaluation's.
  */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
@@ -94,9 +95,9 @@ export class Chains {
     steps: number,
     options: AdvanceOptions = {},
   ): Promise<ChainInfo & { readonly trajectory: readonly HostTensor[] }> {
-    checkInteger('advance: steps', steps, 0)
+    checkInteger('Chains.advance: steps', steps, 0)
     const { record } = options
-    if (record !== undefined) checkInteger('advance: record', record, 1)
+    if (record !== undefined) checkInteger('Chains.advance: record', record, 1)
     const run = await RunLog.begin(this.context, options.signal)
     const trajectory: HostTensor[] = []
     const every = record ?? Math.max(1, steps)
@@ -130,7 +131,7 @@ export class Chains {
         'E_CONFIG',
         `Chains.warmup: sampler ${kind} does not adapt; give the number of burn-in steps`,
       )
-    checkInteger('warmup: steps', steps, 0)
+    checkInteger('Chains.warmup: steps', steps, 0)
     const run = await RunLog.begin(this.context, options.signal)
     const before = this.divergences
     await this.runSteps(run, adaptation ? 'adapt' : 'step', steps, (done) => options.onProgress?.(done, steps))
@@ -142,8 +143,8 @@ export class Chains {
   /** Goes on and keeps `draws` draws of every chain, `thin` steps apart. Schedules run once from a fresh start for each draw. */
   async draw(options: DrawOptions = {}): Promise<Draws> {
     const { draws = 1, thin = 1 } = options
-    checkInteger('draw: draws', draws, 1)
-    checkInteger('draw: thin', thin, 1)
+    checkInteger('Chains.draw: draws', draws, 1)
+    checkInteger('Chains.draw: thin', thin, 1)
     const { sampler, count } = this
     if (sampler.schedule && options.thin !== undefined)
       throw new LangevinError(
@@ -295,19 +296,13 @@ async function prepareStart(
 }
 
 function checkStart(count: number, given: HostTensor | undefined, shape: Shape): void {
-  if (!Number.isInteger(count) || count < 1)
-    throw new RangeError(`Chains: chains must be a positive integer; got ${count}`)
+  checkInteger('Chains: chains', count, 1)
   if (given !== undefined && (given.dtype !== 'float32' || !sameShape(given.shape.slice(1), shape))) {
     throw new LangevinError(
       'E_SHAPE',
       `Chains: start must be float32 [n,${shape.join(',')}]; got ${given.dtype}${showShape(given.shape)}`,
     )
   }
-}
-
-function checkInteger(what: string, value: number, least: number): void {
-  if (!Number.isSafeInteger(value) || value < least)
-    throw new RangeError(`Chains.${what} must be an integer ≥ ${least}; got ${value}`)
 }
 
 /** About twenty pieces, so that progress is seen; one where nobody looks would do as well, and gives the same numbers. */

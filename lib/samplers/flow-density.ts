@@ -1,4 +1,5 @@
 /** Normalised log densities by the probability flow: the ODE of probability-flow.ts run upwards, with the instantaneous change of variables. */
+import { checkChoice, checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape, sizeOf } from '../graph/shape.ts'
@@ -8,7 +9,6 @@ import { makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import { type FlowMethod, flowMethods, flowStep, tracedRate } from './flow-step.ts'
 import { levelAt, type Sigmas, sigmaLevels } from './levels.ts'
-import { checkChoice, checkCount } from './options.ts'
 import { FLOW_SIGMAS } from './probability-flow.ts'
 import { halfSquare } from './rows.ts'
 import { bindSource, type DensitySource, deviceOf, type SourceOptions, shapeOf } from './source.ts'
@@ -58,8 +58,8 @@ export async function probabilityFlowLogDensity(
 ): Promise<FlowDensity> {
   const { sigmas = FLOW_SIGMAS, method = 'rk4', batch = 256, seed = 0, signal } = options
   const levels = [...sigmaLevels(WHERE, sigmas, 2)].reverse()
-  checkChoice(WHERE, 'method', method, flowMethods)
-  checkCount(WHERE, 'batch', batch)
+  checkChoice(`${WHERE}: method`, method, flowMethods)
+  checkInteger(`${WHERE}: batch`, batch, 1)
   const shape = shapeOf(WHERE, source, x.shape)
   const [n = 0] = x.shape
   if (x.dtype !== 'float32' || !sameShape(x.shape.slice(1), shape) || n < 1)
@@ -136,8 +136,8 @@ function recordFlow(r: Recorder, target: Target, method: FlowMethod, levels: rea
 /** The probes [m, ...x] whose quadratic forms average to the trace; they depend on the key alone, so all steps see the same. */
 function probesOf(options: FlowDensityOptions, d: number): (key: Tensor, shape: readonly number[]) => Tensor {
   const { trace = d <= EXACT_LIMIT ? 'exact' : 'hutchinson', probes = 8 } = options
-  checkChoice(WHERE, 'trace', trace, ['exact', 'hutchinson'])
-  checkCount(WHERE, 'probes', probes)
+  checkChoice(`${WHERE}: trace`, trace, ['exact', 'hutchinson'])
+  checkInteger(`${WHERE}: probes`, probes, 1)
   if (trace === 'hutchinson') {
     return (key, shape) =>
       ops.sub(ops.mul(ops.cast(ops.gt(ops.uniform(key, [probes, ...shape]), 0.5), 'float32'), 2), 1)

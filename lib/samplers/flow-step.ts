@@ -24,9 +24,9 @@ export interface FlowRate {
 export type Rate = (x: Tensor, sigma: Tensor) => FlowRate & { readonly energy: Tensor }
 
 /** dx/du at (x, σ). */
-export function plainRate(kind: string, target: Target): Rate {
+export function plainRate(where: string, target: Target): Rate {
   return (x, sigma) => {
-    const { energy, score } = scoreAt(kind, target, x, sigma)
+    const { energy, score } = scoreAt(where, target, x, sigma)
     return { energy, rate: ops.mul(score, ops.neg(ops.square(sigma))) }
   }
 }
@@ -35,8 +35,8 @@ export function plainRate(kind: string, target: Target): Rate {
  * With the trace, from Jacobian-vector products along `probes` [m, n, ...]: unit vectors (m = d, exact: their mean is over d, so they are scaled by √d)
  * or signs (Hutchinson). All m·n products are one pass of a batch of m·n.
  */
-export function tracedRate(kind: string, target: Target, probes: Tensor): Rate {
-  const plain = plainRate(kind, target)
+export function tracedRate(where: string, target: Target, probes: Tensor): Rate {
+  const plain = plainRate(where, target)
   const [m = 0, n = 0, ...shape] = probes.shape
   const flat = ops.reshape(probes, [m * n, ...shape])
   return (x, sigma) => {

@@ -2,6 +2,7 @@
  * Noise levels of the samplers that go down a ladder of them (annealed Langevin, predictor-corrector, probability flow): the option, its
  * checks, and the score at a level.
  */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
@@ -13,26 +14,27 @@ export type Sigmas =
   | { readonly largest: number; readonly smallest: number; readonly levels: number }
   | readonly number[]
 
-/** The levels, strictly decreasing. @throws RangeError, TypeError naming the sampler */
-export function sigmaLevels(kind: string, sigmas: Sigmas, least = 1): readonly number[] {
+/** The levels, strictly decreasing. @throws RangeError, TypeError naming `where` */
+export function sigmaLevels(where: string, sigmas: Sigmas, least = 1): readonly number[] {
+  if (typeof sigmas !== 'object' || sigmas === null || !(Array.isArray(sigmas) || 'largest' in sigmas))
+    throw new TypeError(
+      `${where}: sigmas must be { largest, smallest, levels } or a list of levels; got ${String(sigmas)}`,
+    )
   if ('largest' in sigmas) {
     const { largest, smallest, levels } = sigmas
     if (!(Number.isFinite(largest) && smallest > 0 && largest > smallest))
       throw new RangeError(
-        `sampler ${kind}: sigmas need largest > smallest > 0, both finite; got largest ${largest}, smallest ${smallest}`,
+        `${where}: sigmas need largest > smallest > 0, both finite; got largest ${largest}, smallest ${smallest}`,
       )
-    if (!Number.isInteger(levels) || levels < Math.max(2, least))
-      throw new RangeError(`sampler ${kind}: sigmas.levels must be an integer ≥ ${Math.max(2, least)}; got ${levels}`)
+    checkInteger(`${where}: sigmas.levels`, levels, Math.max(2, least))
     return Array.from({ length: levels }, (_, i) => largest * (smallest / largest) ** (i / (levels - 1)))
   }
-  if (!Array.isArray(sigmas))
-    throw new TypeError(`sampler ${kind}: sigmas must be { largest, smallest, levels } or a list of levels`)
   const fits = (v: number, i: number) => Number.isFinite(v) && v > 0 && (i === 0 || v < (sigmas[i - 1] as number))
   const bad = sigmas.findIndex((v: number, i: number) => !fits(v, i))
   if (sigmas.length < least || bad >= 0) {
     const got = sigmas.length < least ? `${sigmas.length} of them` : `${sigmas[bad]} at place ${bad}`
     throw new RangeError(
-      `sampler ${kind}: sigmas must be at least ${least} positive finite numbers that decrease strictly; got ${got}`,
+      `${where}: sigmas must be at least ${least} positive finite numbers that decrease strictly; got ${got}`,
     )
   }
   return sigmas
@@ -51,12 +53,12 @@ export interface LevelScore {
 }
 
 /** Energy and score at the level `sigma` []. @throws LangevinError E_CONFIG for targets without levels */
-export function scoreAt(kind: string, target: Target, x: Tensor, sigma: Tensor): LevelScore {
+export function scoreAt(where: string, target: Target, x: Tensor, sigma: Tensor): LevelScore {
   const { logDensityAt } = target
   if (logDensityAt === undefined) {
     throw new LangevinError(
       'E_CONFIG',
-      `sampler ${kind} needs an energy that is conditioned on the noise level: build the network with sigma: { smallest: 0.01 }, or give energyTarget an energyAt; ` +
+      `${where} needs an energy that is conditioned on the noise level: build the network with sigma: { smallest: 0.01 }, or give energyTarget an energyAt; ` +
         'for an unconditioned energy use annealedLangevin (it anneals the temperature) or parallelTempering',
     )
   }

@@ -1,4 +1,5 @@
 /** Checks of sampler options: each refuses with the sampler, the option, the value, what is expected and, for a misspelled name, the nearest right one. */
+import { checkInteger, checkNotNegative, checkChoice as choice, checkPositive as positive } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { Bounds } from './sampler.ts'
 
@@ -18,24 +19,17 @@ export function resolve<T extends { readonly kind: string }>(options: T, default
 }
 
 export function checkCount(kind: string, name: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1)
-    throw new RangeError(`sampler ${kind}: ${name} must be a positive integer; got ${value}`)
+  checkInteger(`sampler ${kind}: ${name}`, value, 1)
 }
 
-/** Finite and ≥ 0. */
+/** Finite and ≥ 0, or null. */
 export function checkNonNegative(kind: string, values: Record<string, number | null>): void {
-  for (const [name, v] of Object.entries(values)) {
-    if (v !== null && (!Number.isFinite(v) || v < 0))
-      throw new RangeError(`sampler ${kind}: ${name} must be a finite number ≥ 0; got ${v}`)
-  }
+  for (const [name, v] of Object.entries(values)) if (v !== null) checkNotNegative(`sampler ${kind}: ${name}`, v)
 }
 
 /** Finite and > 0. */
 export function checkPositive(kind: string, values: Record<string, number>): void {
-  for (const [name, v] of Object.entries(values)) {
-    if (!Number.isFinite(v) || v <= 0)
-      throw new RangeError(`sampler ${kind}: ${name} must be a finite number > 0; got ${v}`)
-  }
+  for (const [name, v] of Object.entries(values)) positive(`sampler ${kind}: ${name}`, v)
 }
 
 /** Strictly between `low` and `high`, or equal to `low` where `closed`. */
@@ -61,10 +55,5 @@ export function checkBounds(kind: string, bounds: Bounds): void {
 
 /** One of a list of names. */
 export function checkChoice(kind: string, name: string, value: string, choices: readonly string[]): void {
-  if (!choices.includes(value)) {
-    throw new LangevinError(
-      'E_CONFIG',
-      `sampler ${kind}: ${name} '${value}' is not known.${suggestion(value, choices)}`,
-    )
-  }
+  choice(`sampler ${kind}: ${name}`, value, choices)
 }

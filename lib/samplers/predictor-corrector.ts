@@ -24,6 +24,8 @@ export interface PredictorCorrectorOptions {
   readonly snr?: number
 }
 
+const WHERE = 'sampler predictorCorrector'
+
 /** @throws RangeError, LangevinError E_CONFIG for impossible options. */
 export function makePredictorCorrector(given: PredictorCorrectorOptions): Sampler<Required<PredictorCorrectorOptions>> {
   const options = resolve(given, {
@@ -33,7 +35,7 @@ export function makePredictorCorrector(given: PredictorCorrectorOptions): Sample
     snr: 0.16,
   })
   const { kind, correctorSteps, snr } = options
-  const levels = sigmaLevels(kind, options.sigmas)
+  const levels = sigmaLevels(WHERE, options.sigmas)
   const [largest, count] = [levels[0] as number, levels.length]
   if (!Number.isInteger(correctorSteps) || correctorSteps < 0 || correctorSteps > 500)
     throw new RangeError(`sampler ${kind}: correctorSteps must be an integer in 0..500; got ${correctorSteps}`)
@@ -54,7 +56,7 @@ export function makePredictorCorrector(given: PredictorCorrectorOptions): Sample
       let x = state.x
       for (let i = 0; i < correctorSteps; i++)
         x = correct(target, x, sigma, snr, ops.normal(key, x.shape, stream + 1 + i))
-      const { energy, score } = scoreAt(kind, target, x, sigma)
+      const { energy, score } = scoreAt(WHERE, target, x, sigma)
       const fall = ops.sub(ops.square(sigma), ops.square(levelAt(levels, ops.add(at, 1))))
       const noise = ops.mul(ops.normal(key, x.shape, stream), ops.sqrt(fall))
       const predicted = ops.add(ops.add(x, ops.mul(score, fall)), noise)
@@ -67,7 +69,7 @@ export function makePredictorCorrector(given: PredictorCorrectorOptions): Sample
 }
 
 function correct(target: Target, x: Tensor, sigma: Tensor, snr: number, z: Tensor): Tensor {
-  const { score } = scoreAt('predictorCorrector', target, x, sigma)
+  const { score } = scoreAt(WHERE, target, x, sigma)
   const ratio = ops.div(meanNorm(z), ops.maximum(meanNorm(score), 1e-30))
   const epsilon = ops.mul(ops.square(ops.mul(ratio, snr)), 2)
   return ops.add(x, ops.add(ops.mul(score, epsilon), ops.mul(z, ops.sqrt(ops.mul(epsilon, 2)))))

@@ -31,7 +31,7 @@ export const FLOW_SIGMAS: Sigmas = { largest: 10, smallest: 0.01, levels: 50 }
 export function makeProbabilityFlow(given: ProbabilityFlowOptions): Sampler<Required<ProbabilityFlowOptions>> {
   const options = resolve(given, { kind: 'probabilityFlow', sigmas: FLOW_SIGMAS, method: 'heun', denoise: true })
   const { kind, method, denoise } = options
-  const levels = sigmaLevels(kind, options.sigmas, 2)
+  const levels = sigmaLevels('sampler probabilityFlow', options.sigmas, 2)
   checkChoice(kind, 'method', method, flowMethods)
   const flowSteps = levels.length - 1
   return {
@@ -48,7 +48,13 @@ export function makeProbabilityFlow(given: ProbabilityFlowOptions): Sampler<Requ
       const { x } = state
       const at = state.step as Tensor
       const sigma = levelAt(levels, at)
-      const flowed = flowStep(method, plainRate(kind, target), x, sigma, levelAt(levels, ops.add(at, 1)))
+      const flowed = flowStep(
+        method,
+        plainRate('sampler probabilityFlow', target),
+        x,
+        sigma,
+        levelAt(levels, ops.add(at, 1)),
+      )
       const last = denoise ? ops.select(ops.eq(at, flowSteps), flowed.denoised, x) : x
       const next = ops.select(ops.lt(at, flowSteps), flowed.x, last)
       const step = ops.minimum(ops.add(at, 1), flowSteps + 1)

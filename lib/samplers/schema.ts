@@ -28,9 +28,12 @@ const tuned = {
   warmup: count.optional(),
 }
 const walled = { ...tuned, bounds }
-const sigmas = z
-  .union([z.strictObject({ largest: positive, smallest: positive, levels: count }), z.array(positive).min(1)])
-  .optional()
+/** Sigmas. */
+export const sigmasSchema = z.union([
+  z.strictObject({ largest: positive, smallest: positive, levels: count }),
+  z.array(positive).min(1),
+])
+const sigmas = sigmasSchema.optional()
 
 const hmc = {
   ...walled,

@@ -2,6 +2,7 @@
  * What chains can be run on: a model (its numbers go to the device as state tensors) or a target that is a plain graph. One place binds
  * either to a state, with class, noise level and temperature, so that every driver (chains.ts, probability-flow.ts) takes the same.
  */
+import { checkPositive } from '../graph/checks.ts'
 import { LangevinError, shapeError } from '../graph/errors.ts'
 import type { Shape } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
@@ -49,8 +50,7 @@ export async function bindSource(
   options: SourceOptions & { readonly firstStage?: number },
 ): Promise<(r: Recorder) => Target> {
   const { temperature = 1 } = options
-  if (!(Number.isFinite(temperature) && temperature > 0))
-    throw new RangeError(`${where}: temperature must be a positive finite number; got ${temperature}`)
+  checkPositive(`${where}: temperature`, temperature)
   const target = 'network' in source ? await bindModel(where, state, source, options) : plain(where, source, options)
   return (r) => tempered(target(r), 1 / temperature)
 }
@@ -61,7 +61,7 @@ function plain(where: string, target: Target, { class: wanted, sigma, norm }: So
   if (norm !== undefined)
     throw new LangevinError('E_CONFIG', `${where}: norm needs a network; a plain target has no batch norms`)
   if (sigma === undefined) return () => target
-  checkSigma(where, sigma)
+  checkPositive(`${where}: sigma`, sigma)
   const { logDensityAt } = target
   if (logDensityAt === undefined)
     throw new LangevinError(
@@ -87,7 +87,7 @@ async function bindModel(
   }
   if (sigma !== undefined) {
     network.needSigma(`${where}: sigma`)
-    checkSigma(where, sigma)
+    checkPositive(`${where}: sigma`, sigma)
   }
   for (const v of network.variables) await state.put(v.name, model.value(v.name))
   return (r) =>
@@ -100,9 +100,4 @@ async function bindModel(
       },
       { ...(firstStage && { firstStage }), ...(wanted !== undefined && { classes: ops.scalar(wanted, 'int32') }) },
     )
-}
-
-function checkSigma(where: string, sigma: number): void {
-  if (!(Number.isFinite(sigma) && sigma > 0))
-    throw new RangeError(`${where}: sigma must be a positive finite number; got ${sigma}`)
 }

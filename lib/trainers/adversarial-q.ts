@@ -2,6 +2,7 @@
  * The sampler q of adversarial training: a flow, whose entropy is exact, or a generator, whose entropy gradient is VERA's estimate. What q is
  * made of, how it is drawn from, and the phases of a step that train it against an energy; the energy's own phase is adversarial.ts's.
  */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Flow } from '../nn/flow.ts'
@@ -22,7 +23,6 @@ import type { DataDescription } from './checkpoint.ts'
 import { stateName } from './engine.ts'
 import { FLOW, type FlowSource, flowModule } from './flow-module.ts'
 import type { Module, ModuleVariables, Objective, Phase } from './method.ts'
-import { integer } from './options.ts'
 import { STREAM } from './streams.ts'
 
 /** q is a normalizing flow: exact entropy, exact density. */
@@ -184,7 +184,7 @@ class GeneratorQ implements Q {
     if (!(Number.isFinite(eta) && eta > 0)) throw new RangeError(`q.eta must be a positive number; got ${eta}`)
     if (!(Number.isFinite(entropyWeight) && entropyWeight >= 0))
       throw new RangeError(`q.entropyWeight must be a finite number ≥ 0; got ${entropyWeight}`)
-    integer('q.samples', samples, 1)
+    checkInteger('q.samples', samples, 1)
     this.network = generator
     this.options = options
     const init = { kind: 'constant', value: Math.log(eta) } as const

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -34,7 +35,7 @@ import type {
   SamplingCode,
   Segment,
 } from './method.ts'
-import { integer } from './options.ts'
+import { crossEntropyLimit } from './options.ts'
 import type { Run } from './run.ts'
 import { exactSampling, type SampleOptions } from './sampling.ts'
 import { amount, augmentationSchema, count, energyFields, optimizerSchema, positive } from './schema.ts'
@@ -76,7 +77,7 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
     super(context)
     const { network, options, data } = context
     const { qSteps = 1, gradientPenalty: penalty = 0.1, weights } = options
-    integer('qSteps', qSteps, 1)
+    checkInteger('qSteps', qSteps, 1)
     if (!network.variables.some((v) => v.role === 'parameter'))
       throw new LangevinError(
         'E_CONFIG',
@@ -150,7 +151,7 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
   override objective(r: Recorder, variables: ModuleVariables, key: Tensor): Objective {
     const made = super.objective(r, variables, key)
     if (this.weights.pyx === 0) return made
-    const limit = this.options.recovery?.crossEntropyLimit ?? 3 * Math.log(this.network.classes)
+    const limit = crossEntropyLimit(this.options.recovery, this.network.classes)
     return { ...made, guards: [...(made.guards ?? []), { name: 'crossEntropy', limit }] }
   }
 

@@ -1,5 +1,6 @@
 /** Drawing batches as graphs: rows in a seeded order without replacement, normalised, augmented. The data live on the device as they are (bytes stay bytes). */
 import { LangevinError } from '../graph/errors.ts'
+import { sameShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
 import * as ops from '../ops/index.ts'
@@ -77,8 +78,7 @@ export function augment(x: Tensor, options: Augmentation, key: Tensor, stream: n
 
 /** Refuses data whose examples the network does not take. */
 export function checkExamples(network: Network, data: DataDescription): void {
-  const fits = network.shape.length === data.shape.length && network.shape.every((d, i) => d === data.shape[i])
-  if (!fits) {
+  if (!sameShape(network.shape, data.shape)) {
     throw new LangevinError(
       'E_DATA',
       `data '${data.name}' has examples of [${data.shape.join(',')}], the network takes [${network.shape.join(',')}]`,

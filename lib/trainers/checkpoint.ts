@@ -45,7 +45,7 @@ export interface RunProgress {
 
 /** Everything about a run that is not a tensor. */
 export interface RunDescription extends RunProgress {
-  /** 'jem' or 'jempp'. */
+  /** Its name in methods.ts. */
   readonly method: string
   readonly network: NetworkConfig
   /** The trainer's options, as given. */
@@ -120,4 +120,45 @@ export function writeCheckpoint(
   tensors: ReadonlyMap<string, HostTensor>,
 ): Promise<void> {
   return writeSafetensors(path, tensors, { format: FORMAT, run: JSON.stringify(run) })
+}
+
+/** A checkpoint may only continue the run it came from: same method, network, options and data, and no more steps than are planned. */
+export function checkContinues(run: RunDescription, mine: RunDescription, path: string): void {
+  for (const part of ['method', 'network', 'options', 'data'] as const) {
+    const other = difference(part, run[part], mine[part])
+    if (other !== undefined) {
+      throw new LangevinError(
+        'E_CHECKPOINT',
+        `${path} belongs to another run: ${other.place} is ${excerpt(other.a)} there, ${excerpt(other.b)} here. Resume with the same configuration, or start a new run folder.`,
+      )
+    }
+  }
+  if (run.step > mine.totalSteps) {
+    throw new LangevinError(
+      'E_CHECKPOINT',
+      `${path} stands at step ${run.step}, beyond the planned ${mine.totalSteps}; ask for more steps or epochs`,
+    )
+  }
+}
+
+/** The first place where two plain values differ, as JSON. */
+function difference(place: string, a: unknown, b: unknown): { place: string; a: string; b: string } | undefined {
+  const [textA, textB] = [JSON.stringify(a) ?? 'not set', JSON.stringify(b) ?? 'not set']
+  if (textA === textB) return undefined
+  if (isObject(a) && isObject(b)) {
+    for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
+      const deeper = difference(`${place}.${key}`, a[key], b[key])
+      if (deeper !== undefined) return deeper
+    }
+    return undefined
+  }
+  return { place, a: textA, b: textB }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function excerpt(text: string): string {
+  return text.length > 160 ? `${text.slice(0, 160)}...` : text
 }

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
@@ -22,7 +23,6 @@ import { chainSampling } from './chain-sampling.ts'
 import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { ChainRound, MethodContext, MethodDefinition, Objective, SamplingCode } from './method.ts'
-import { integer } from './options.ts'
 import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
 import type { SampleOptions } from './sampling.ts'
 import { amount, count, energyFields, replaySchema } from './schema.ts'
@@ -89,14 +89,14 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     this.from = chains
     this.sampler = makeSampler(sampler ?? { kind: 'sgld', steps: 20, stepSize: 0.01, noise: 'langevin' })
     this.count = chains === 'data' ? this.batch : (negatives ?? this.batch)
-    integer('negatives', this.count, 1)
+    checkInteger('negatives', this.count, 1)
     if (chains === 'persistent')
       this.replay = new Replay({ ...context.options.buffer, start: this.starts.options }, context.data)
     this.afterwards = samplingStarts(this.starts, context.options.sampling?.start, context.data)
     if (kl != null) {
       this.kl = { weight: 1, steps: 1, entropyWeight: 1, references: 100, ...kl }
-      integer('klTerm.steps', this.kl.steps, 1)
-      integer('klTerm.references', this.kl.references, 1)
+      checkInteger('klTerm.steps', this.kl.steps, 1)
+      checkInteger('klTerm.references', this.kl.references, 1)
       if (this.kl.steps > this.sampler.steps)
         throw new RangeError(
           `klTerm.steps must be at most the sampler's ${this.sampler.steps} steps; got ${this.kl.steps}`,

@@ -2,7 +2,7 @@
  * The options of dual adversarial training: what they are, their defaults and checks, and their schema. The training is dual-adversarial.ts's.
  */
 import { z } from 'zod'
-import { LangevinError, suggestion } from '../graph/errors.ts'
+import { checkChoice, checkInteger, checkNotNegative, checkPositive } from '../graph/checks.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
 import { type PgdOptions, pgdFields, type ResolvedPgd, resolvePgd } from '../samplers/attacks.ts'
@@ -12,7 +12,7 @@ import type { Augmentation } from './batches.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { type ContrastOptions, contrastSchema } from './contrast-source.ts'
 import { DEFAULT_BATCH } from './engine.ts'
-import { type CommonOptions, integer, recoveryDefaults } from './options.ts'
+import { type CommonOptions, recoveryDefaults } from './options.ts'
 import { amount, augmentationSchema, commonFields, count, optimizerSchema, positive, scheduleSchema } from './schema.ts'
 
 export interface DualAdversarialOptions extends CommonOptions {
@@ -78,10 +78,10 @@ export interface Settings {
 /** @throws RangeError, LangevinError E_CONFIG naming the option */
 export function resolveOptions(options: DualAdversarialOptions, data: DataDescription): Settings {
   const { batch = DEFAULT_BATCH, statisticsMomentum = 0.1, adversarialEpochs = 100 } = options
-  integer('batch', batch, 1)
+  checkInteger('batch', batch, 1)
   if (!(statisticsMomentum > 0 && statisticsMomentum <= 1))
     throw new RangeError(`statisticsMomentum must be in (0, 1]; got ${statisticsMomentum}`)
-  notNegative({ adversarialEpochs })
+  checkNotNegative('adversarialEpochs', adversarialEpochs)
   const bounds = data.range === null ? null : ([-1, 1] as const)
   const published = { norm: 'l2', epsilon: 1, steps: 10, stepSize: 0.2, randomStart: false, bounds } as const
   // Another radius or count of steps than the published ones has its own step size.
@@ -89,7 +89,7 @@ export function resolveOptions(options: DualAdversarialOptions, data: DataDescri
   const { stepSize: _, ...unsized } = published
   const base = epsilon === undefined && steps === undefined && norm === undefined ? published : unsized
   const weights = { binary: 1, crossEntropy: 1, gradientPenalty: 0, ...options.weights }
-  notNegative(weights, 'weights.')
+  for (const [name, v] of Object.entries(weights)) checkNotNegative(`weights.${name}`, v)
   if (weights.binary + weights.crossEntropy === 0)
     throw new RangeError('weights: binary and crossEntropy are both 0, so nothing would be trained')
   const colour = data.shape.length === 3 && data.shape[0] === 3
@@ -110,21 +110,13 @@ export function resolveOptions(options: DualAdversarialOptions, data: DataDescri
 
 function resolveAscent(options: ContrastAscentOptions): Required<ContrastAscentOptions> {
   const { of = 'logsumexp', stepSize = 0.2, first = 0, most = 50, threshold = 0.8, window = 1000 } = options
-  if (!ascents.includes(of))
-    throw new LangevinError('E_CONFIG', `ascent.of: '${of}' is not known.${suggestion(String(of), [...ascents])}`)
-  integer('ascent.first', first, 0)
-  integer('ascent.most', most, first)
-  integer('ascent.window', window, 1)
-  if (!(stepSize > 0 && Number.isFinite(stepSize)))
-    throw new RangeError(`ascent.stepSize must be a positive number; got ${stepSize}`)
+  checkChoice('ascent.of:', of, ascents)
+  checkInteger('ascent.first', first, 0)
+  checkInteger('ascent.most', most, first)
+  checkInteger('ascent.window', window, 1)
+  checkPositive('ascent.stepSize', stepSize)
   if (!(threshold > 0 && threshold <= 1)) throw new RangeError(`ascent.threshold must be in (0, 1]; got ${threshold}`)
   return { of, stepSize, first, most, threshold, window }
-}
-
-function notNegative(values: Readonly<Record<string, number>>, place = ''): void {
-  for (const [name, v] of Object.entries(values)) {
-    if (!(Number.isFinite(v) && v >= 0)) throw new RangeError(`${place}${name} must be a finite number ≥ 0; got ${v}`)
-  }
 }
 
 /** DualAdversarialOptions. */

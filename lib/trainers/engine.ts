@@ -3,6 +3,7 @@
  */
 import { grad } from '../autodiff/index.ts'
 import type { Dataset } from '../data/dataset.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -14,7 +15,7 @@ import { clipFactor, globalNorm, movingAverage, scheduleFactor } from '../optim/
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
 import type { ChainRound, Method, Module, ModuleVariables, Objective, Phase, Segment, StepPlan } from './method.ts'
-import { type CommonOptions, integer, type Recovery, recoveryDefaults } from './options.ts'
+import { type CommonOptions, type Recovery, recoveryDefaults } from './options.ts'
 import { ascend } from './sharpness.ts'
 
 /** A compiled segment of a run. */
@@ -361,7 +362,7 @@ function metricNames({ name }: Phase): { loss: string; gradientNorm: string } {
 }
 
 function checkCommon({ batch, ema, gradientClip, sam }: CommonOptions): void {
-  integer('batch', batch ?? DEFAULT_BATCH, 1)
+  checkInteger('batch', batch ?? DEFAULT_BATCH, 1)
   if (ema != null && !(ema >= 0 && ema < 1)) throw new RangeError(`ema must be in [0, 1) or null; got ${ema}`)
   if (gradientClip != null && !(gradientClip > 0))
     throw new RangeError(`gradientClip must be positive or null; got ${gradientClip}`)

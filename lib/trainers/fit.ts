@@ -6,12 +6,14 @@ import { appendFile, mkdir, readFile, rename, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { type EventRow, formatMetricsLine, type MetricsRow } from '../evaluation/metrics-row.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { ioError, writeFileAtomically } from '../runtime/files.ts'
 import type { ProgramResult } from '../runtime/program.ts'
 import {
   CHECKPOINT_FILE,
+  checkContinues,
   type RunDescription,
   type RunProgress,
   readCheckpoint,
@@ -20,7 +22,6 @@ import {
 import type { Engine } from './engine.ts'
 import type { Segment, StepPlan } from './method.ts'
 import type { FitOptions } from './options.ts'
-import { integer } from './options.ts'
 
 /** Files of a run folder that this file writes. */
 export const METRICS_FILE = 'metrics.jsonl'
@@ -77,8 +78,8 @@ class FitRun {
   constructor(context: FitContext) {
     this.context = context
     const { reportEvery = 20, checkpointEvery } = context.options
-    integer('reportEvery', reportEvery, 1)
-    if (checkpointEvery !== undefined) integer('checkpointEvery', checkpointEvery, 1)
+    checkInteger('reportEvery', reportEvery, 1)
+    if (checkpointEvery !== undefined) checkInteger('checkpointEvery', checkpointEvery, 1)
     this.reportEvery = reportEvery
     this.checkpointEvery = checkpointEvery
     this.segments = context.engine.segments(context.plan)
@@ -125,7 +126,7 @@ class FitRun {
     const out = this.out
     if (out === undefined) throw new LangevinError('E_CONFIG', 'resume: true needs out: the run folder to continue')
     const { run, tensors, path } = await readCheckpoint(out)
-    this.checkSame(run, path)
+    checkContinues(run, this.describe(), path)
     await this.context.engine.state.restore(tensors, path)
     this.step = this.savedStep = run.step
     this.seconds = run.seconds
@@ -137,26 +138,6 @@ class FitRun {
     this.metricsLines = kept.length
     await writeFileAtomically(join(out, METRICS_FILE), kept.map((line) => `${line}\n`).join(''))
     await this.event({ event: 'resumed', step: this.step })
-  }
-
-  /** A checkpoint may only continue the run it came from: same method, options, data and plan. */
-  private checkSame(run: RunDescription, path: string): void {
-    const mine = this.describe()
-    for (const part of ['method', 'network', 'options', 'data'] as const) {
-      const other = difference(part, run[part], mine[part])
-      if (other !== undefined) {
-        throw new LangevinError(
-          'E_CHECKPOINT',
-          `${path} belongs to another run: ${other.place} is ${excerpt(other.a)} there, ${excerpt(other.b)} here. Resume with the same configuration, or start a new run folder.`,
-        )
-      }
-    }
-    if (run.step > mine.totalSteps) {
-      throw new LangevinError(
-        'E_CHECKPOINT',
-        `${path} stands at step ${run.step}, beyond the planned ${mine.totalSteps}; ask for more steps or epochs`,
-      )
-    }
   }
 
   private describe(): RunDescription {
@@ -387,26 +368,4 @@ async function makePath(path: string): Promise<void> {
     // Another process may have made it meanwhile.
     if (cause.code !== 'EEXIST') throw cause
   })
-}
-
-/** The first place where two plain values differ, as JSON. */
-function difference(place: string, a: unknown, b: unknown): { place: string; a: string; b: string } | undefined {
-  const [textA, textB] = [JSON.stringify(a) ?? 'not set', JSON.stringify(b) ?? 'not set']
-  if (textA === textB) return undefined
-  if (isObject(a) && isObject(b)) {
-    for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
-      const deeper = difference(`${place}.${key}`, a[key], b[key])
-      if (deeper !== undefined) return deeper
-    }
-    return undefined
-  }
-  return { place, a: textA, b: textB }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function excerpt(text: string): string {
-  return text.length > 160 ? `${text.slice(0, 160)}...` : text
 }

@@ -3,6 +3,7 @@
  * noise comes ever closer to the data. The game's value is objectives/flow-contrastive.ts's; the energy's phase is noise-contrastive.ts's.
  */
 import { z } from 'zod'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Flow } from '../nn/flow.ts'
@@ -20,7 +21,6 @@ import { FLOW, type FlowSource, plainFlow, trainedFlow } from './flow-module.ts'
 import type { MethodContext, MethodDefinition, ModuleVariables, Objective, Phase, Segment } from './method.ts'
 import { ContrastiveMethod, type ContrastiveOptions, flowOf, logZOf, NOISE } from './noise-contrastive.ts'
 import { flowNoise, LOG_Z } from './noise-distribution.ts'
-import { integer } from './options.ts'
 import type { SampleOptions } from './sampling.ts'
 import { energyFields, optimizerSchema } from './schema.ts'
 import { STREAM } from './streams.ts'
@@ -65,7 +65,7 @@ class FlowContrastiveMethod extends ContrastiveMethod<FlowContrastiveOptions> {
 
   override segments(): readonly Segment[] {
     const { likelihoodSteps = 1000, flowOptimizer } = this.options
-    integer('likelihoodSteps', likelihoodSteps, 0)
+    checkInteger('likelihoodSteps', likelihoodSteps, 0)
     return [
       ...this.likelihoodSegment(likelihoodSteps, flowOptimizer),
       { name: 'contrastive', until: Number.POSITIVE_INFINITY, phases: [this, this.flowPhase()] },

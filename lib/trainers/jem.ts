@@ -3,6 +3,7 @@
  * energy-based model. The step: draw data, labelled data and chains; run the chains; loss and gradients; update. Defaults are the published recipes.
  */
 import type { Dataset } from '../data/dataset.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
@@ -42,7 +43,7 @@ import {
   singlePhase,
 } from './method.ts'
 import type { CommonOptions } from './options.ts'
-import { integer, recoveryDefaults } from './options.ts'
+import { crossEntropyLimit, recoveryDefaults } from './options.ts'
 import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
 import type { SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
@@ -244,7 +245,7 @@ export function resolveJem(
   start: StartOptions,
 ): ResolvedJem {
   const { batch = DEFAULT_BATCH, classConditional = false, chainNorm = 'batch', statisticsMomentum = 0.1 } = options
-  integer('batch', batch, 1)
+  checkInteger('batch', batch, 1)
   const weights = { px: 1, pyx: 1, pxy: 0, energyPenalty: 0, ...options.weights }
   for (const [name, v] of Object.entries(weights)) {
     if (!(Number.isFinite(v) && v >= 0)) throw new RangeError(`weights.${name} must be a finite number ≥ 0; got ${v}`)
@@ -271,7 +272,7 @@ export function resolveJem(
       labelled: { ...usual, ...options.augmentation?.labelled },
     },
     energyLimit: recoveryDefaults(options.recovery).energyLimit,
-    crossEntropyLimit: options.recovery?.crossEntropyLimit ?? 3 * Math.log(Math.max(2, network.classes)),
+    crossEntropyLimit: crossEntropyLimit(options.recovery, network.classes),
   }
 }
 

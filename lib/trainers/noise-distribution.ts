@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
 import { fitGaussian } from '../data/gaussian-fit.ts'
 import { fitGaussianMixture } from '../data/gaussian-mixture.ts'
+import { columnsOf } from '../data/standardize.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
@@ -220,15 +221,8 @@ function corner(name: string, value: number | readonly number[] | undefined, d: 
 function extremes(data: Dataset): { readonly low: Float32Array; readonly high: Float32Array } {
   const d = data.dimensions
   if (data.range !== null) return { low: new Float32Array(d).fill(-1), high: new Float32Array(d).fill(1) }
-  const low = new Float32Array(d).fill(Infinity)
-  const high = new Float32Array(d).fill(-Infinity)
-  const { data: values } = data.features
-  for (let i = 0; i < values.length; i++) {
-    const v = values[i] as number
-    if (v < (low[i % d] as number)) low[i % d] = v
-    if (v > (high[i % d] as number)) high[i % d] = v
-  }
-  return { low, high }
+  const { low, high } = columnsOf(data)
+  return { low: Float32Array.from(low), high: Float32Array.from(high) }
 }
 
 /** Chains that begin at draws of the noise: where the energy was trained, and independent of each other. */

@@ -1,4 +1,5 @@
 /** Options that all trainers share, with their defaults, and the checks on them. */
+import { checkInteger } from '../graph/checks.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
 import type { SamOptions } from './sharpness.ts'
@@ -15,7 +16,7 @@ export interface RecoveryOptions {
   readonly energyLimit?: number
   /**
    * A batch's cross entropy above this is divergence: a classifier that does worse than guessing has collapsed. Default 3·ln(classes);
-   * not looked at where the labels are not trained on.
+   * not looked at where the labels are not trained on. Dual adversarial training, whose cross entropy is under attack, has no default.
    */
   readonly crossEntropyLimit?: number
   /** Steps between snapshots of the last good state; default 100. */
@@ -63,11 +64,16 @@ export interface FitOptions {
 /** Recovery with the defaults filled in; the limit on the cross entropy depends on the classes, so the method fills it in. */
 export type Recovery = Required<Omit<RecoveryOptions, 'crossEntropyLimit'>>
 
+/** {@link RecoveryOptions.crossEntropyLimit} for so many classes. */
+export function crossEntropyLimit(options: RecoveryOptions | undefined, classes: number): number {
+  return options?.crossEntropyLimit ?? 3 * Math.log(Math.max(2, classes))
+}
+
 /** Settings of recovery with every default filled in. */
 export function recoveryDefaults(options: RecoveryOptions = {}): Recovery {
   const { tries = 3, rateFactor = 0.5, lossLimit = 1e8, energyLimit = 1e5, snapshotEvery = 100 } = options
-  integer('recovery.tries', tries, 0)
-  integer('recovery.snapshotEvery', snapshotEvery, 1)
+  checkInteger('recovery.tries', tries, 0)
+  checkInteger('recovery.snapshotEvery', snapshotEvery, 1)
   if (!(rateFactor > 0 && rateFactor <= 1))
     throw new RangeError(`recovery.rateFactor must be in (0, 1]; got ${rateFactor}`)
   const { crossEntropyLimit = 1 } = options
@@ -75,9 +81,4 @@ export function recoveryDefaults(options: RecoveryOptions = {}): Recovery {
     if (!(v > 0)) throw new RangeError(`recovery.${name} must be positive; got ${v}`)
   }
   return { tries, rateFactor, lossLimit, energyLimit, snapshotEvery }
-}
-
-export function integer(name: string, value: number, least: number): void {
-  if (!Number.isSafeInteger(value) || value < least)
-    throw new RangeError(`${name} must be an integer ≥ ${least}; got ${value}`)
 }

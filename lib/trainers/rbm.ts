@@ -5,7 +5,8 @@
  */
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.ts'
-import { LangevinError, suggestion } from '../graph/errors.ts'
+import { checkChoice, checkInteger } from '../graph/checks.ts'
+import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
 import { needRbm, type RbmNetwork } from '../nn/rbm.ts'
@@ -27,7 +28,6 @@ import { chainSampling } from './chain-sampling.ts'
 import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { ChainRound, MethodContext, MethodDefinition, SamplingCode } from './method.ts'
-import { integer } from './options.ts'
 import { BUFFER, Replay } from './replay.ts'
 import type { SampleOptions } from './sampling.ts'
 import { amount, count, energyFields, positive } from './schema.ts'
@@ -69,11 +69,11 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
   constructor(context: MethodContext<RbmOptions>) {
     super(context)
     const { chains = 'persistent', steps = 1, particles = this.batch, binarize = 'threshold' } = context.options
-    choice('chains', chains, ['persistent', 'data'])
-    if (binarize !== null) choice('binarize', binarize, ['threshold', 'stochastic'])
+    checkChoice('chains', chains, ['persistent', 'data'])
+    if (binarize !== null) checkChoice('binarize', binarize, ['threshold', 'stochastic'])
     this.rbm = needRbm(context.network, 'Rbm')
     this.sampler = makeBlockGibbs({ kind: 'blockGibbs', steps })
-    integer('particles', particles, 1)
+    checkInteger('particles', particles, 1)
     const binary = this.rbm.visibleKind === 'bernoulli'
     if (binary) this.units = new BinaryUnits(context.network, context.data)
     else if (context.options.binarize != null)
@@ -103,7 +103,7 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
     this.replay?.create(state)
     const fresh = (await state.get('visible_bias').read()).data.every((v) => v === 0)
     const from = this.options.visibleBias ?? (fresh ? 'data' : 'model')
-    choice('visibleBias', from, ['data', 'model'])
+    checkChoice('visibleBias', from, ['data', 'model'])
     if (from === 'data') await this.setBias(state)
   }
 
@@ -209,11 +209,6 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
 
 function passOf(variables: Variables): Pass {
   return { variables, norm: 'running' }
-}
-
-function choice(name: string, value: string, known: readonly string[]): void {
-  if (!known.includes(value))
-    throw new LangevinError('E_CONFIG', `${name} '${value}' is not known.${suggestion(value, known)}`)
 }
 
 /** Persistent contrastive divergence with one sweep a step; SGD 0.05 with momentum 0.5, batch 64. */

@@ -1,4 +1,5 @@
 /** Drawing samples from a trained run, as its method draws them. The recording is the method's; this runs it batch by batch. */
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
@@ -11,7 +12,6 @@ import { keyFromSeed, Recorder, runStage, State } from '../runtime/state.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { disposeStages } from './engine.ts'
 import type { Method, SamplingCode } from './method.ts'
-import { integer } from './options.ts'
 
 export interface SampleOptions {
   /** Default 100. */
@@ -55,7 +55,7 @@ export function keptTensors(name: string, network: Network): boolean {
 /** Samples [count, ...shape] in the units the network sees. @throws LangevinError E_CANCELLED, RangeError for impossible options. */
 export async function drawSamples(source: SampleSource, options: SampleOptions): Promise<HostTensor> {
   const { count = 100, signal, onProgress, seed = 0 } = options
-  integer('sample: count', count, 1)
+  checkInteger('sample: count', count, 1)
   checkClass(source, options.class)
   const state = new State(source.model.device)
   try {

@@ -3,7 +3,7 @@
  * The estimators are lib/objectives/score-matching.ts's; sampling from what was learned is by chains afterwards.
  */
 import { z } from 'zod'
-import { LangevinError, suggestion } from '../graph/errors.ts'
+import { checkChoice } from '../graph/checks.ts'
 import type { Model } from '../nn/model.ts'
 import {
   type DenoisingOptions,
@@ -11,24 +11,20 @@ import {
   exactScoreMatching,
   type FiniteDifferenceOptions,
   finiteDifferenceScoreMatching,
-  geometricSigmas,
   type MultiscaleOptions,
   multiscaleDenoising,
   type SlicedOptions,
   slicedScoreMatching,
 } from '../objectives/score-matching.ts'
 import type { Terms } from '../objectives/terms.ts'
+import { type Sigmas, sigmaLevels } from '../samplers/levels.ts'
 import type { SamplerOptions } from '../samplers/samplers.ts'
+import { sigmasSchema } from '../samplers/schema.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { MethodContext, MethodDefinition } from './method.ts'
-import { amount, count, energyFields, positive } from './schema.ts'
+import { count, energyFields, positive } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
-
-/** A geometric ladder of noise levels, or the levels themselves, largest first. */
-export type SigmaLadder =
-  | readonly number[]
-  | { readonly largest: number; readonly smallest: number; readonly levels: number }
 
 /**
  * How the objective is estimated. Costs are of one step, in forward passes of the energy over the batch; a plain classifier step is 3.
@@ -44,7 +40,7 @@ export type ScoreEstimator =
   | ({ readonly kind: 'sliced' } & SlicedOptions)
   | ({ readonly kind: 'finiteDifference' } & FiniteDifferenceOptions)
   | ({ readonly kind: 'denoising' } & DenoisingOptions)
-  | ({ readonly kind: 'multiscale'; readonly sigmas: SigmaLadder } & Omit<MultiscaleOptions, 'sigmas'>)
+  | ({ readonly kind: 'multiscale'; readonly sigmas: Sigmas } & Omit<MultiscaleOptions, 'sigmas'>)
 
 export interface ScoreMatchingOptions extends EnergyOptions {
   /** Default sliced with one Rademacher projection, variance-reduced. */
@@ -61,9 +57,8 @@ class ScoreMatchingMethod extends EnergyMethod<ScoreMatchingOptions> {
     super(context)
     this.estimator = context.options.estimator ?? { kind: 'sliced' }
     const { kind } = this.estimator
-    if (!kinds.includes(kind))
-      throw new LangevinError('E_CONFIG', `estimator '${kind}' is not known.${suggestion(String(kind), kinds)}`)
-    this.sigmas = this.estimator.kind === 'multiscale' ? ladder(this.estimator.sigmas) : []
+    checkChoice('estimator', kind, kinds)
+    this.sigmas = this.estimator.kind === 'multiscale' ? sigmaLevels('estimator', this.estimator.sigmas) : []
     if (kind === 'multiscale') context.network.needSigma('estimator multiscale')
   }
 
@@ -90,10 +85,6 @@ class ScoreMatchingMethod extends EnergyMethod<ScoreMatchingOptions> {
   }
 }
 
-function ladder(sigmas: SigmaLadder): readonly number[] {
-  return 'largest' in sigmas ? geometricSigmas(sigmas) : sigmas
-}
-
 const projections = {
   projections: count.optional(),
   distribution: z.enum(['rademacher', 'gaussian', 'sphere']).optional(),
@@ -106,7 +97,7 @@ const estimator = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('denoising'), sigma: positive, ...denoising }),
   z.strictObject({
     kind: z.literal('multiscale'),
-    sigmas: z.union([z.array(amount).min(1), z.strictObject({ largest: positive, smallest: positive, levels: count })]),
+    sigmas: sigmasSchema,
     ...denoising,
   }),
 ])

@@ -4,6 +4,7 @@
  */
 import type { Dataset } from '../data/dataset.ts'
 import type { EventRow, MetricsRow } from '../evaluation/metrics-row.ts'
+import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { Model } from '../nn/model.ts'
@@ -13,8 +14,8 @@ import { packageVersion } from '../runtime/version.ts'
 import type { DataDescription, RunDescription, RunProgress } from './checkpoint.ts'
 import { DEFAULT_BATCH, Engine } from './engine.ts'
 import { runFit } from './fit.ts'
-import type { Method, MethodDefinition } from './method.ts'
-import { type CommonOptions, type FitOptions, integer } from './options.ts'
+import type { Method, MethodDefinition, StepPlan } from './method.ts'
+import type { CommonOptions, FitOptions } from './options.ts'
 import { drawSamples, keptTensors, type SampleOptions, type SampleSource } from './sampling.ts'
 
 /** The run that `fit` began last. */
@@ -74,9 +75,10 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
     yield* runFit({ engine, data, plan, options, describe, ...(onEvent ? { onEvent } : {}) })
   }
 
-  private plan(data: Dataset, options: FitOptions): { stepsPerEpoch: number; totalSteps: number } {
+  /** How many steps `fit` would take. @throws LangevinError E_DATA for data smaller than a batch, RangeError for impossible options */
+  plan(data: Dataset, options: Pick<FitOptions, 'epochs' | 'steps'> = {}): StepPlan {
     const { batch = DEFAULT_BATCH } = this.options
-    integer('batch', batch, 1)
+    checkInteger('batch', batch, 1)
     if (batch > data.count) {
       throw new LangevinError(
         'E_DATA',
@@ -87,7 +89,7 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
     const { epochs = this.definition.epochs } = options
     if (!(Number.isFinite(epochs) && epochs >= 0)) throw new RangeError(`epochs must be a number ≥ 0; got ${epochs}`)
     const totalSteps = options.steps ?? Math.round(epochs * stepsPerEpoch)
-    integer('steps', totalSteps, 0)
+    checkInteger('steps', totalSteps, 0)
     return { stepsPerEpoch, totalSteps }
   }
 

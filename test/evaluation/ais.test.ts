@@ -391,12 +391,12 @@ describe('bad input', () => {
   const refused = (options: object) => annealedImportanceSampling(model, { steps: 4, chains: 4, ...options })
 
   test.each([
-    [{ chains: 1 }, /chains must be an integer >= 2/],
-    [{ steps: 0 }, /steps must be an integer >= 1/],
+    [{ chains: 1 }, /chains must be an integer ≥ 2/],
+    [{ steps: 0 }, /steps must be an integer ≥ 1/],
     [{ transitions: 0 }, /transitions must be/],
     [{ seed: -1 }, /seed must be/],
     [{ base: { kind: 'normel' } }, /Did you mean 'normal'/],
-    [{ base: { kind: 'normal', std: 0 } }, /std must be positive/],
+    [{ base: { kind: 'normal', std: 0 } }, /std must be a positive finite number/],
     [{ base: { kind: 'uniform', low: 1, high: 0 } }, /low must be below high/],
     [{ base: { kind: 'fitted', data: hostTensor(new Float32Array(6), [2, 3]) } }, /data must be float32 \[n,2\]/],
     [{ transition: { kind: 'mela' } }, /Did you mean 'mala'/],

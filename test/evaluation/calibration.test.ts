@@ -75,7 +75,7 @@ describe('reliability', () => {
 
   it('says what is wrong', () => {
     expect(() => reliability([1.1], [1])).toThrow(/confidence\[0\] is 1.1/)
-    expect(() => reliability([0.5], [1], { bins: 0 })).toThrow(/bins must be an integer >= 1; got 0/)
+    expect(() => reliability([0.5], [1], { bins: 0 })).toThrow(/bins must be an integer ≥ 1; got 0/)
     expect(() => reliability([0.5], [1, 0])).toThrow(/one entry a confidence/)
     expect(() => reliability([], [])).toThrow(/at least one value/)
   })

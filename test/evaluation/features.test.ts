@@ -45,7 +45,7 @@ describe('onnxFeatures', () => {
     await fails('sum.onnx').toThrow(/must have one input; it has 2: a, b/)
     await fails('broken.onnx').toMatchObject({ code: 'E_ONNX' })
     await fails('absent.onnx').toMatchObject({ code: 'E_ONNX' })
-    await fails('two.onnx', { batch: 0 }).toThrow(/batch must be an integer >= 1/)
+    await fails('two.onnx', { batch: 0 }).toThrow(/batch must be an integer ≥ 1/)
     const flat = hostTensor(new Float32Array(4), [2, 2])
     await expect(onnxFeatures(file('two.onnx'), flat)).rejects.toThrow(/failed on an input of shape \[2,2\]/)
   })

@@ -218,7 +218,7 @@ describe('kid', () => {
     await expect(kid(x, y, { subsetSize: 9 })).rejects.toThrow(
       /subsetSize must be at most 8, the smaller sample; got 9/,
     )
-    await expect(kid(x, y, { subsets: 0 })).rejects.toThrow(/subsets must be an integer >= 1/)
+    await expect(kid(x, y, { subsets: 0 })).rejects.toThrow(/subsets must be an integer ≥ 1/)
     await expect(kid(x, y, { scale: 0 })).rejects.toThrow(/scale must be positive/)
     await expect(kid(x, y, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough')
   })

@@ -223,7 +223,7 @@ describe('what is impossible is refused', () => {
     })
     expect((await attack({}, bumpy, pattern([3, 2], 1))).code).toBe('E_SHAPE')
     expect((await attack({}, bumpy, x, new Int32Array(3))).code).toBe('E_SHAPE')
-    expect((await attack({ restarts: 0 })).message).toMatch(/restarts must be an integer >= 1; got 0/)
+    expect((await attack({ restarts: 0 })).message).toMatch(/restarts must be an integer ≥ 1; got 0/)
     expect((await attack({ restarts: 2, randomStart: false })).message).toMatch(/randomStart/)
     expect((await attack({ bounds: [-0.1, 0.1] })).message).toMatch(/outside bounds \[-0.1, 0.1\]/)
     expect((await attack({ units: 'pixel' })).message).toMatch(/'pixel' is not known.*pixels/)

@@ -66,8 +66,8 @@ describe('classifierTwoSampleTest', () => {
     await expect(classifierTwoSampleTest(x, y, { trainShare: 0.01 })).rejects.toThrow(
       /trainShare must leave at least 2 of 20/,
     )
-    await expect(classifierTwoSampleTest(x, y, { steps: 0 })).rejects.toThrow(/steps must be an integer >= 1/)
-    await expect(classifierTwoSampleTest(x, y, { batch: 0 })).rejects.toThrow(/batch must be an integer >= 1/)
+    await expect(classifierTwoSampleTest(x, y, { steps: 0 })).rejects.toThrow(/steps must be an integer ≥ 1/)
+    await expect(classifierTwoSampleTest(x, y, { batch: 0 })).rejects.toThrow(/batch must be an integer ≥ 1/)
     await expect(classifierTwoSampleTest(x, gaussian(3, 2, 3))).rejects.toThrow(/n >= 4/)
     await expect(classifierTwoSampleTest(x, y, { learningRate: -1 })).rejects.toThrow(RangeError)
   })

@@ -249,8 +249,8 @@ describe('what is refused', () => {
   const pass = { variables: new Variables(), norm: running }
   const refusals: [string, () => unknown, RegExp][] = [
     ['affine couplings in one dimension', () => affineCouplingFlow({ inputs: 1 }), /at least 2; got 1.*use splineFlow/],
-    ['no layers', () => splineFlow({ inputs: 2, layers: 0 }), /layers must be an integer of at least 1; got 0/],
-    ['a width of 0', () => splineFlow({ inputs: 2, hidden: [0] }), /hidden must be an integer of at least 1/],
+    ['no layers', () => splineFlow({ inputs: 2, layers: 0 }), /layers must be an integer ≥ 1; got 0/],
+    ['a width of 0', () => splineFlow({ inputs: 2, hidden: [0] }), /hidden must be an integer ≥ 1/],
     ['a misspelled mixing', () => splineFlow({ inputs: 2, mixing: 'permut' as 'permute' }), /Did you mean 'permute'/],
     ['too many levels', () => imageFlow({ shape: [1, 4, 6], levels: 2 }), /divisible by 2\^levels = 4/],
     ['an image without channels', () => imageFlow({ shape: [4, 4] as never }), /takes images/],

@@ -8,6 +8,7 @@ import { mlp } from '../../lib/nn/models.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { Chains } from '../../lib/samplers/chains.ts'
 import { probabilityFlowLogDensity } from '../../lib/samplers/flow-density.ts'
+import { sigmaLevels } from '../../lib/samplers/levels.ts'
 import type { SamplerOptions } from '../../lib/samplers/samplers.ts'
 import { energyTarget, type Target } from '../../lib/samplers/target.ts'
 import { type Mixture, mixtureTarget, modes, plainMixture } from './multimodal.ts'
@@ -22,6 +23,13 @@ const mixture: Mixture = {
   std: 0.3,
 }
 const N = 2000
+
+test('a ladder is geometric and holds both ends', () => {
+  const levels = sigmaLevels('test', { largest: 8, smallest: 0.5, levels: 5 })
+  expect(levels).toHaveLength(5)
+  for (const [i, s] of [8, 4, 2, 1, 0.5].entries()) expect(levels[i]).toBeCloseTo(s, 12)
+  expect(sigmaLevels('test', [3, 1])).toEqual([3, 1])
+})
 
 async function draw(sampler: SamplerOptions, target: Target = mixtureTarget(mixture), seed = 5) {
   const chains = await Chains.start(target, { sampler, chains: N, seed })
@@ -221,7 +229,9 @@ describe('log density by the flow', () => {
     const trace = 'hutchinsn' as 'hutchinson'
     await expect(probabilityFlowLogDensity(target, x, { trace })).rejects.toThrow(/Did you mean 'hutchinson'/)
     await expect(probabilityFlowLogDensity(target, x, { probes: 0 })).rejects.toThrow(RangeError)
-    await expect(probabilityFlowLogDensity(target, x, { batch: 0 })).rejects.toThrow(/batch must be a positive/)
+    await expect(probabilityFlowLogDensity(target, x, { batch: 0 })).rejects.toThrow(
+      /^probabilityFlowLogDensity: batch must be an integer ≥ 1; got 0/,
+    )
     const { signal } = { signal: AbortSignal.abort() }
     await expect(probabilityFlowLogDensity(target, x, { signal })).rejects.toMatchObject({ code: 'E_CANCELLED' })
   })
@@ -275,7 +285,7 @@ describe('options', () => {
     await expect(start({ kind: 'probabilityFlow', method: 'huen' })).rejects.toThrow(/Did you mean 'heun'/)
     await expect(start({ kind: 'probabilityFlow', sigmas: [1] })).rejects.toThrow(/at least 2/)
     await expect(start({ kind: 'predictorCorrector', snr: 0 })).rejects.toThrow(
-      /snr must be a finite number > 0; got 0/,
+      /snr must be a positive finite number; got 0/,
     )
     await expect(start({ kind: 'predictorCorrector', correctorSteps: -1 })).rejects.toThrow(/0\.\.500; got -1/)
   })

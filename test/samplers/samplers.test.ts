@@ -175,7 +175,7 @@ describe('info', () => {
 
   test('impossible options are refused by name and value', async () => {
     const model = gaussian([0], [1])
-    await expect(Chains.start(model, { chains: 0 })).rejects.toThrow(/chains must be a positive integer; got 0/)
+    await expect(Chains.start(model, { chains: 0 })).rejects.toThrow(/chains must be an integer ≥ 1; got 0/)
     await expect(Chains.start(model, { sampler: { kind: 'sgld', stepSize: Number.NaN } })).rejects.toThrow(
       /stepSize must be a finite number ≥ 0; got NaN/,
     )

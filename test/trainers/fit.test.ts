@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { Jem, JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
 import { openRun } from '../../lib/trainers/run.ts'
 import { evaluate } from '../../lib/trainers/run-folder.ts'
+import { ScoreMatching } from '../../lib/trainers/score-matching.ts'
 import {
   blobs,
   checkpointOf,
@@ -21,6 +22,17 @@ import {
 } from './tiny.ts'
 
 const train = (options: Parameters<typeof fitAll>[2]) => fitAll(new Jem(plane(), small), blobs(), options)
+
+test('a plan counts with the batch of the method, and of the options', () => {
+  const data = blobs(300)
+  const energy = plane(0)
+  expect(new ScoreMatching(energy).plan(data)).toEqual({ stepsPerEpoch: 2, totalSteps: 200 })
+  expect(new ScoreMatching(energy, { batch: 100 }).plan(data, { epochs: 2 })).toEqual({
+    stepsPerEpoch: 3,
+    totalSteps: 6,
+  })
+  expect(new ScoreMatching(energy).plan(data, { steps: 7 }).totalSteps).toBe(7)
+})
 
 describe('reports', () => {
   test('come every reportEvery steps and at the end; a row is the mean of its steps', async () => {

@@ -16,8 +16,8 @@ export async function configOf(path) {
 /** Trains as the configuration says, on `train`; the run folder is `name` below `out`. */
 export async function trainBy(config, train, { seed, quick, log, out: folder, name }) {
   const out = join(folder, name)
-  const trainer = makeTrainer(config, train, seed, 'cpu')
   const steps = quick ? 20 : config.steps
+  const trainer = makeTrainer(quick ? shortened(config, steps) : config, train, seed, 'cpu')
   const events = []
   let last
   const started = performance.now()
@@ -28,6 +28,14 @@ export async function trainBy(config, train, { seed, quick, log, out: folder, na
   }
   const seconds = (performance.now() - started) / 1000
   return { trainer, out, last, seconds, steps, recoveries: events.filter((e) => e.event === 'recovered').length }
+}
+
+/** So that a few steps reach the second part of a run that begins with maximum likelihood. */
+function shortened(config, steps) {
+  const { trainer } = config
+  return trainer?.likelihoodSteps === undefined
+    ? config
+    : { ...config, trainer: { ...trainer, likelihoodSteps: steps / 2 } }
 }
 
 export async function release({ trainer }) {

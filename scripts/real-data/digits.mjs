@@ -57,7 +57,18 @@ export async function digitsSection(context) {
   rows[0].frechet = frechetBetween(firstRows(shuffled(train.normalized()), test.count), test.normalized())
   for (const model of classifiers) await model.dispose()
   const { steps, seconds, recoveries } = run
-  const figures = { train: train.count, test: test.count, steps, seconds, recoveries, sampling, sure, rows }
+  const nearestTraining = nearestDistance(firstRows(known.train, 400), known.train, true)
+  const figures = {
+    nearestTraining,
+    train: train.count,
+    test: test.count,
+    steps,
+    seconds,
+    recoveries,
+    sampling,
+    sure,
+    rows,
+  }
   return { figures, markdown: markdownOf(figures) }
 }
 
@@ -85,13 +96,14 @@ async function figuresOf({ images, labels }, { classifiers, train, test, classes
   }
 }
 
-/** Mean over images of the distance to the nearest of `others`, root mean square a pixel: near 0 would be copies. */
-function nearestDistance(images, others) {
+/** Mean over images of the distance to the nearest of `others` (but for itself), root mean square a pixel: near 0 would be copies. */
+function nearestDistance(images, others, themselves = false) {
   const d = images.data.length / images.shape[0]
   const n = others.shape[0]
   const least = Array.from({ length: images.shape[0] }, (_, i) => {
     let best = Number.POSITIVE_INFINITY
     for (let j = 0; j < n; j++) {
+      if (themselves && j === i) continue
       let sum = 0
       for (let k = 0; k < d && sum < best; k++) sum += (images.data[i * d + k] - others.data[j * d + k]) ** 2
       best = Math.min(best, sum)
@@ -135,7 +147,7 @@ function mixedPixels({ data, shape }, count) {
   return hostTensor(out, [count, ...shape.slice(1)])
 }
 
-function markdownOf({ rows, steps, seconds, sampling, sure }) {
+function markdownOf({ rows, nearestTraining, steps, seconds, sampling, sure }) {
   const head = [
     'images',
     'recognised',
@@ -161,7 +173,7 @@ function markdownOf({ rows, steps, seconds, sampling, sure }) {
   ])
   return [
     '## Digits: samples of multi-scale denoising',
-    `Recognised: two classifiers name the same digit, each with a probability of at least ${sure}. Frechet: distance to the test images in pixels (of the test images: of as many training images). Nearest: root mean square distance to the nearest training image. ${steps} steps in ${show(seconds, 0)} s, 500 samples in ${show(sampling, 0)} s; pictures: digits-samples.png, digits-test.png.`,
+    `Recognised: two classifiers name the same digit, each with a probability of at least ${sure}. Frechet: distance to the test images in pixels (of the test images: of as many training images). Nearest: root mean square distance to the nearest training image (from one training image to the next: ${show(nearestTraining, 3)}). ${steps} steps in ${show(seconds, 0)} s, ${rows[1].count} samples in ${show(sampling, 0)} s; pictures: digits-samples.png, digits-test.png.`,
     markdownTable(head, body),
   ].join('\n\n')
 }

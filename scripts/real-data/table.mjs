@@ -76,7 +76,7 @@ async function methodRows(context, train, test) {
     const { config } = await configOf(join(folder, `${prefix}${name}.json`))
     const run = await trainBy(config, train, { ...context, name: `table-${name}` })
     rows.push(await rowOf(name, config, run, { ...context, train, test }))
-    const more = await besideRow(name, config, run, { train, test })
+    const more = await besideRow(name, config, run, { ...context, train, test })
     if (more !== undefined) rows.push(more)
     for (const r of rows.slice(more === undefined ? -1 : -2)) context.log(`${r.name}: ${show(r.mean, 3, r.error)} nats`)
     await release(run)
@@ -123,12 +123,15 @@ async function besideRow(name, { method, network, trainer }, run, parts) {
   if (method === 'flowContrastive' || trainer?.q?.kind === 'flow')
     return flowRow(`${name}: its flow`, await flowOfRun(await openRun(run.out)), parts)
   if (network.sigma === undefined) return undefined
-  const { train, test } = parts
+  const { train, test, quick } = parts
   const { sigmas } = trainer.estimator
   const of = async (data) =>
     Array.from(
-      (await probabilityFlowLogDensity(run.trainer.model, data.normalized(), { sigmas: { ...sigmas, levels: 40 } }))
-        .logDensity,
+      (
+        await probabilityFlowLogDensity(run.trainer.model, data.normalized(), {
+          sigmas: { ...sigmas, levels: quick ? 4 : 40 },
+        })
+      ).logDensity,
     )
   const { mean, error } = meanAndError(await of(test))
   const trainMean = meanAndError(await of(train)).mean

@@ -52,7 +52,12 @@ test.each([...tables, 'configs/score-matching-digits.json', 'configs/rbm-digits.
 
 describe('table', () => {
   test('rows for the baselines, energies and what stands beside them', async () => {
-    const { rows, page, out } = quick('--only', 'table', '--methods', 'flow-contrastive,score-matching-multiscale,maximum-likelihood')
+    const { rows, page, out } = quick(
+      '--only',
+      'table',
+      '--methods',
+      'flow-contrastive,score-matching-multiscale,maximum-likelihood',
+    )
     expect(rows.map((r) => r.name)).toEqual([
       'Gaussian (fitted)',
       '16 Gaussians (EM)',

@@ -6,15 +6,13 @@ import { oodNames } from '../data/ood.ts'
 import { attackSchema } from '../evaluation/robustness.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { networkSchema } from '../nn/schema.ts'
-import { faultsOf } from '../runtime/check-options.ts'
+import { count, faultsOf, positive } from '../runtime/check-options.ts'
 import { readWholeFile } from '../runtime/files.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
 import { methods } from '../trainers/methods.ts'
 import type { CommonOptions } from '../trainers/options.ts'
 import { parseJson } from './files.ts'
 
-const count = z.int().min(1)
-const positive = z.number().positive()
 const perDimension = z.union([z.number(), z.array(z.number()).min(1)])
 const stepSize = z.union([positive, z.literal('adapt')]).optional()
 

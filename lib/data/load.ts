@@ -5,7 +5,7 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { LangevinError } from '../graph/errors.ts'
-import type { DataSplit, Dataset, Range } from './dataset.ts'
+import { type DataSplit, Dataset, type Range } from './dataset.ts'
 import { idxDataset } from './idx.ts'
 import { imageFolder } from './image-folder.ts'
 import { npyDataset, npzDataset } from './npy.ts'
@@ -51,7 +51,7 @@ export interface TableSpec {
   readonly name?: 'banknote' | undefined
   /** Default: all but the label. */
   readonly columns?: readonly string[] | undefined
-  /** Column of the classes; null for none. Default none; the shipped table's own. */
+  /** Column of the classes; null for none. Default none; the shipped table's own, which null leaves out altogether (unless `columns` names it). */
   readonly label?: string | null | undefined
   readonly classNames?: readonly string[] | undefined
   /** Mean 0 and variance 1 by the training part. Default true. */
@@ -214,7 +214,11 @@ function drawToy({ name, count, seed = 0, labels = true, options }: ToySpec): Da
 async function readTable(spec: TableSpec, at: (path: string) => string): Promise<Dataset> {
   const { path: file, columns, label, classNames } = spec
   if (file !== undefined) return table(at(file), { columns, label: label ?? undefined, classNames })
-  return banknote({ columns, label: label === null ? undefined : (label ?? 'class'), classNames })
+  if (label !== null) return banknote({ columns, label: label ?? 'class', classNames })
+  if (columns !== undefined) return banknote({ columns, label: undefined })
+  // Left out, the classes are no number either.
+  const { name, features, range, columns: numbers } = await banknote()
+  return new Dataset({ name, features, range, columns: numbers })
 }
 
 async function holdOut(whole: DataSplit, spec: DataSpec, options: LoadOptions): Promise<DataSplit> {

@@ -10,6 +10,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import type { Instruction } from '../runtime/program.ts'
 import { Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
+import { halfSquare, perRow } from '../samplers/rows.ts'
 import { checkCount } from './checks.ts'
 
 /** The two ends of the annealing path; graphs read their parameters through the recorder. */
@@ -137,7 +138,7 @@ function recordBegin(state: State): Promise<Stage> {
   const key = r.read('ais/key')
   const momentum = ops.normal(key, x.shape, STREAM.momentum)
   r.write('trial/momentum', momentum)
-  r.write('trial/kinetic', kinetic(momentum))
+  r.write('trial/kinetic', halfSquare(momentum))
   const jitter = ops.add(ops.mul(ops.uniform(key, [n], STREAM.jitter), 0.4), 0.8)
   r.write('trial/epsilon', ops.mul(r.read('ais/stepSize'), jitter))
   return r.compile('begin')
@@ -169,7 +170,7 @@ function recordAccept(state: State): Promise<Stage> {
     ops.mul(ops.sub(base, r.read('ais/logBase')), ops.sub(1, beta)),
   )
   const momentum = r.read('trial/momentum')
-  const difference = ops.add(change, ops.sub(r.read('trial/kinetic'), kinetic(momentum)))
+  const difference = ops.add(change, ops.sub(r.read('trial/kinetic'), halfSquare(momentum)))
   const n = difference.shape[0] as number
   // A model that is -infinite where the chain stands (difference +infinite) is left at once.
   const possible = ops.logicalAnd(ops.isFinite(model), ops.isFinite(base))
@@ -183,17 +184,4 @@ function recordAccept(state: State): Promise<Stage> {
   r.write('ais/acceptance', ops.mean(defined))
   r.write('ais/key', ops.nextKey(key))
   return r.compile('accept')
-}
-
-/** ½‖p‖² of each row: [n]. */
-function kinetic(p: Tensor): Tensor {
-  return ops.mul(ops.sum(ops.square(ops.flatten(p)), 1), 0.5)
-}
-
-/** [n] as [n, 1, ...] beside `like` [n, ...]. */
-function perRow(v: Tensor, like: Tensor): Tensor {
-  return ops.reshape(
-    v,
-    like.shape.map((d, i) => (i === 0 ? d : 1)),
-  )
 }

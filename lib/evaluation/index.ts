@@ -21,7 +21,8 @@ export { type FisherDivergence, type FisherOptions, fisherDivergence } from './f
 export { frechetBetween, frechetDistance, type Moments, momentsOf } from './frechet.ts'
 export { type InceptionOptions, type InceptionScore, inceptionScore, onnxInceptionScore } from './inception.ts'
 export { type KidOptions, type KidResult, kid, onnxKid } from './kid.ts'
-export { type HeldOutLikelihood, heldOutLogLikelihood, type LikelihoodOptions } from './likelihood.ts'
+export { type HeldOutLikelihood, type HeldOutOptions, heldOutLogLikelihood } from './likelihood.ts'
+export type { LikelihoodOptions } from './likelihood-figures.ts'
 export { logMeanExp, logSumExp } from './log-weights.ts'
 export {
   autocorrelation,

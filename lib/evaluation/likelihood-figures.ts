@@ -159,7 +159,7 @@ export function isDiscrete({ config }: Network): boolean {
 }
 
 /** A box, and log Z over it. */
-export interface CoveringBox {
+interface CoveringBox {
   readonly box: BoxOptions
   readonly result: QuadratureResult
 }
@@ -172,7 +172,7 @@ const mostPoints = [8000, 640, 160]
  * The extremes of x [n, ...] with half their width around, doubled until the model has no mass at the edge. Where it always has (an energy that does
  * not grow), the first box, and `reachesEdge` says so.
  */
-export async function coveringBox(
+async function coveringBox(
   model: Model,
   x: HostTensor,
   options: Partial<BoxOptions> = {},

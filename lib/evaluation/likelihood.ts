@@ -8,13 +8,13 @@ import { sizeOf } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
 import { checkCount, checkFinite } from './checks.ts'
 
-export interface LikelihoodOptions {
+export interface HeldOutOptions {
   /** log Z of the model, nats. */
   readonly logZ: number
   /** Standard error of `logZ`, where it is an estimate; default 0. */
   readonly logZStandardError?: number
   /**
-   * log|det ∂x/∂u| of the map from the data u to the model's x, an example (nats): the figures are then those of u. Standardising d columns:
+   * log|det ∂x/∂u| of the map from the data u to the model's x (`Dataset.logDeterminant`), an example (nats): the figures are then those of u. Standardising d columns:
    * -Σ log std. Images of 256 levels as [-1, 1]: d·log(2/256), for u in units of levels (with uniform dequantisation). Default 0.
    */
   readonly logAbsDet?: number
@@ -43,7 +43,7 @@ export interface HeldOutLikelihood {
 export async function heldOutLogLikelihood(
   model: Model,
   x: HostTensor,
-  options: LikelihoodOptions,
+  options: HeldOutOptions,
 ): Promise<HeldOutLikelihood> {
   const { logZ, logZStandardError = 0, logAbsDet = 0, batch = 256, signal } = options
   for (const [name, value] of Object.entries({ logZ, logZStandardError, logAbsDet })) {

@@ -63,6 +63,7 @@ export function summarizeLogWeights(what: string, logWeights: Float64Array): Log
 /**
  * Bennett's acceptance ratio (Bennett 1976; Shirts 2003): the least-variance log Z from forward log weights w (of draws of the forward
  * process) and the log weights v that paths of the reverse process have when they are read forwards (v = -log of a reverse weight).
+ * Where the two do not overlap at all, it is the middle between the bounds that each of them gives, and the standard error half their distance.
  * Solves Σ_w 1/(1 + (n_w/n_v)·exp(c - w)) = Σ_v 1/(1 + (n_v/n_w)·exp(v - c)) for c = log Z; the left side falls in c, the right side rises.
  */
 export function bennettLogZ(
@@ -83,7 +84,10 @@ export function bennettLogZ(
   }
   const value = (low + high) / 2
   const variance = relativeVariance(left(value)) + relativeVariance(right(value))
-  return { value, standardError: Math.sqrt(variance) }
+  if (Number.isFinite(variance)) return { value, standardError: Math.sqrt(variance) }
+  // Nothing overlaps, to the last digit: all that is known are the two bounds.
+  const [one, other] = [logMeanExp(forward), -logMeanExp(reverse.map((v) => -v))]
+  return { value: (one + other) / 2, standardError: Math.abs(one - other) / 2 }
 }
 
 /** (⟨f²⟩/⟨f⟩² - 1) / n. */

@@ -14,6 +14,7 @@ import { checkPositive } from '../graph/checks.ts'
 import { showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { perRow } from '../ops/rows.ts'
 import { fanInUniform, type Layer, layer } from './layer.ts'
 import type { Scope } from './variables.ts'
 
@@ -88,7 +89,7 @@ function channels(n: number, c: number, y: Tensor): number[] {
 /** `inner` after x ← x/√(σ² + data²). */
 export function scaledInput(inner: Layer, config: SigmaConfig): Layer {
   const apply = (x: Tensor, scope: Scope): Tensor =>
-    inner.apply(ops.mul(x, rows(ops.rsqrt(spread(scope.sigma(), config)), x)), scope)
+    inner.apply(ops.mul(x, perRow(ops.rsqrt(spread(scope.sigma(), config)), x)), scope)
   return layer(inner.kind, apply, inner.affine)
 }
 
@@ -97,18 +98,13 @@ export function scaledOutput(inner: Layer, config: SigmaConfig): Layer {
   const apply = (x: Tensor, scope: Scope): Tensor => {
     const y = inner.apply(x, scope)
     const sigma = scope.sigma()
-    return ops.mul(y, rows(ops.div(ops.sqrt(spread(sigma, config)), sigma), y))
+    return ops.mul(y, perRow(ops.div(ops.sqrt(spread(sigma, config)), sigma), y))
   }
   return layer(inner.kind, apply, inner.affine)
 }
 
 function spread(sigma: Tensor, { data }: SigmaConfig): Tensor {
   return ops.add(ops.square(sigma), data * data)
-}
-
-/** [n] as [n, 1, ...] to multiply x. */
-function rows(v: Tensor, x: Tensor): Tensor {
-  return ops.reshape(v, [v.size, ...x.shape.slice(1).map(() => 1)])
 }
 
 /** Wrappers of an architecture's layers: the identity for one that is not conditioned. */

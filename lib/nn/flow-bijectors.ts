@@ -6,7 +6,8 @@ import { shapeError } from '../graph/errors.ts'
 import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
-import { type Bijector, type Mapped, noChange, sumRows } from './flow.ts'
+import { rowSum } from '../ops/rows.ts'
+import { type Bijector, type Mapped, noChange } from './flow.ts'
 import type { Scope, VariableSpec } from './variables.ts'
 
 const ZERO: VariableSpec['init'] = { kind: 'constant', value: 0 }
@@ -214,14 +215,14 @@ export function logit(alpha = 0.05): Bijector {
       const each = ops.sub(Math.log(half), ops.add(logU, logRest))
       return {
         value: ops.sub(logU, logRest),
-        logDet: sumRows(ops.select(inside, each, Number.NEGATIVE_INFINITY)),
+        logDet: rowSum(ops.select(inside, each, Number.NEGATIVE_INFINITY)),
       }
     },
     inverse(z) {
       const u = ops.sigmoid(z)
       // log du/dz = -softplus(z) - softplus(-z)
       const each = ops.neg(ops.add(ops.add(ops.softplus(z), ops.softplus(ops.neg(z))), Math.log(half)))
-      return { value: ops.div(ops.sub(u, 0.5), half), logDet: sumRows(each) }
+      return { value: ops.div(ops.sub(u, 0.5), half), logDet: rowSum(each) }
     },
   }
 }

@@ -8,7 +8,8 @@ import { shapeError, suggestion } from '../graph/errors.ts'
 import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
-import { type Bijector, type Mapped, sumRows } from './flow.ts'
+import { rowSum } from '../ops/rows.ts'
+import type { Bijector, Mapped } from './flow.ts'
 import { imageShape } from './flow-bijectors.ts'
 import { rationalQuadraticSpline, type SplineOptions, splineOptions, splineParameterCount } from './flow-spline.ts'
 import { type ActivationName, activation, conv, type Layer, layer, linear, sequence } from './layer.ts'
@@ -164,7 +165,7 @@ export function coupling(partition: Partition, map: ElementwiseMap, options: Con
   const run = (x: Tensor, scope: Scope, direction: 'forward' | 'inverse'): Mapped => {
     const raw = net.apply(partition.given(x), scope.child('net'))
     const { value, logDet } = map.apply(partition.changed(x), raw, direction)
-    return { value: partition.join(x, value), logDet: sumRows(partition.counted(logDet)) }
+    return { value: partition.join(x, value), logDet: rowSum(partition.counted(logDet)) }
   }
   return {
     kind: `${map.kind}_coupling`,

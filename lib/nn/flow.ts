@@ -8,6 +8,7 @@ import { shapeError } from '../graph/errors.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { rowSum } from '../ops/rows.ts'
 import { layer } from './layer.ts'
 import { Network } from './network.ts'
 import { type Pass, Scope, type VariableSpec, Variables } from './variables.ts'
@@ -35,16 +36,10 @@ export function noChange(x: Tensor): Tensor {
   return ops.zeros([x.shape[0] as number])
 }
 
-/** Sums over everything but the batch: [n, ...] to [n]. */
-export function sumRows(x: Tensor): Tensor {
-  const axes = x.shape.map((_, i) => i).slice(1)
-  return axes.length === 0 ? x : ops.sum(x, axes)
-}
-
 /** log N(z; 0, I) of each row: z [n, ...] to [n]. */
-export function standardNormalLogDensity(z: Tensor): Tensor {
+function standardNormalLogDensity(z: Tensor): Tensor {
   const dimensions = sizeOf(z.shape.slice(1))
-  return ops.sub(ops.mul(sumRows(ops.square(z)), -0.5), 0.5 * dimensions * Math.log(2 * Math.PI))
+  return ops.sub(ops.mul(rowSum(ops.square(z)), -0.5), 0.5 * dimensions * Math.log(2 * Math.PI))
 }
 
 /** Bijectors one after another, under their index as names. */

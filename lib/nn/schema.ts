@@ -1,11 +1,10 @@
 /** Networks and flows as plain data: what a configuration may say of them. What it leaves open (shape, classes) comes from the data; see lib/cli. */
 import { z } from 'zod'
+import { count, positive } from '../runtime/check-options.ts'
 import { mixingNames } from './flows.ts'
 import { type ActivationName, activationNames } from './layer.ts'
 import { normNames } from './norms.ts'
 
-const count = z.int().min(1)
-const positive = z.number().positive()
 const activation = z.enum(activationNames as [ActivationName, ...ActivationName[]]).optional()
 const norm = z.enum(normNames).optional()
 const shape = z.array(count).min(1).optional()

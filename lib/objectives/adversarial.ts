@@ -6,6 +6,7 @@ import { shapeError } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { rowSum } from '../ops/rows.ts'
 import {
   batchOf,
   dimensionOf,
@@ -14,7 +15,6 @@ import {
   expectVector,
   type Noise,
   notNegative,
-  perExample,
   positiveCount,
   reattach,
   type Terms,
@@ -115,7 +115,7 @@ export function veraWith(options: Omit<VeraOptions, 'noise' | 'samples'> & { rea
   // c = Σ_k w_k (x - g(z_k)) / σ²
   const nearby = ops.sum(ops.mul(ops.unsqueeze(weights, 2), ops.stopGradient(means)), 0)
   const c = ops.div(ops.sub(xFixed, nearby), ops.square(sigma))
-  const surrogate = ops.mean(perExample(ops.mul(ops.stopGradient(c), x)))
+  const surrogate = ops.mean(rowSum(ops.mul(ops.stopGradient(c), x)))
   const entropy = ops.sub(Math.log(samples), ops.mean(ops.logsumexp(logWeights, 0)))
   const elbo = ops.sub(ops.mean(joint), ops.mean(logProposal))
   const effectiveSamples = ops.mean(ops.reciprocal(ops.sum(ops.square(weights), 0)))
@@ -195,7 +195,7 @@ export function pathwiseEnergy(energy: EnergyFunction, x: Tensor): Tensor {
 export function gradientPenalty(energy: EnergyFunction, x: Tensor, weight: number): Terms {
   notNegative('gradientPenalty', 'weight', weight)
   const { gradient } = energyAndGradient('gradientPenalty', energy, x)
-  const square = ops.mean(perExample(ops.square(gradient)))
+  const square = ops.mean(rowSum(ops.square(gradient)))
   return { loss: ops.mul(square, weight), metrics: { gradientPenalty: square } }
 }
 

@@ -8,8 +8,8 @@ import { shapeError } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { perRow, rowSum } from '../ops/rows.ts'
 import {
-  alongBatch,
   batchOf,
   dimensionOf,
   type EnergyFunction,
@@ -19,7 +19,6 @@ import {
   type Noise,
   type NoisyEnergyFunction,
   oneOf,
-  perExample,
   positive,
   positiveCount,
   repeatBatch,
@@ -81,8 +80,8 @@ export function slicedWith(
   const points = repeatBatch(x, count)
   const { energy: e, gradient } = energyAndGradient('slicedScoreMatching', energy, points)
   const [hv] = vjp([gradient], [v], [points]) as [Tensor]
-  const trace = ops.neg(ops.mean(perExample(ops.mul(v, hv))))
-  const half = varianceReduced ? perExample(ops.square(gradient)) : ops.square(perExample(ops.mul(v, gradient)))
+  const trace = ops.neg(ops.mean(rowSum(ops.mul(v, hv))))
+  const half = varianceReduced ? rowSum(ops.square(gradient)) : ops.square(rowSum(ops.mul(v, gradient)))
   const scoreNorm = ops.mul(ops.mean(half), 0.5)
   return { loss: ops.add(trace, scoreNorm), metrics: { trace, scoreNorm, energyData: ops.mean(e) } }
 }
@@ -270,10 +269,10 @@ function denoise(
   }
   const eps = antithetic ? ops.concat([epsilon, ops.neg(epsilon)]) : epsilon
   const levels = antithetic ? ops.concat([sigma, sigma]) : sigma
-  const noisy = ops.add(antithetic ? repeatBatch(x, 2) : x, ops.mul(alongBatch(levels, x.shape), eps))
+  const noisy = ops.add(antithetic ? repeatBatch(x, 2) : x, ops.mul(perRow(levels, x), eps))
   const { energy: e, gradient } = energyAndGradient(objective, (points) => energy(points, levels), noisy)
-  const half = ops.mul(perExample(ops.square(gradient)), 0.5)
-  const cross = ops.neg(perExample(ops.mul(gradient, eps)))
+  const half = ops.mul(rowSum(ops.square(gradient)), 0.5)
+  const cross = ops.neg(rowSum(ops.mul(gradient, eps)))
   const metrics = {
     scoreMatching: ops.mean(ops.add(half, ops.div(cross, levels))),
     scoreNorm: ops.mean(half),

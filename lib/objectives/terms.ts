@@ -8,9 +8,10 @@
 import { grad } from '../autodiff/index.ts'
 import { checkChoice, checkInteger, checkNotNegative, checkPositive } from '../graph/checks.ts'
 import { shapeError } from '../graph/errors.ts'
-import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
+import { showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { rowSum } from '../ops/rows.ts'
 
 /** What an objective gives: the scalar loss to descend and float32 scalar metrics by name. */
 export interface Terms {
@@ -76,16 +77,6 @@ export function energyAndGradient(
   return { energy: e, gradient }
 }
 
-/** Sum over all axes but the first: [n, ...shape] to [n]. */
-export function perExample(t: Tensor): Tensor {
-  return t.rank === 1 ? t : ops.sum(ops.flatten(t), 1)
-}
-
-/** One number an example, shaped to broadcast against [n, ...shape]: [n] to [n, 1, ..., 1]. */
-export function alongBatch(values: Tensor, shape: Shape): Tensor {
-  return ops.reshape(values, [...values.shape, ...shape.slice(1).map(() => 1)])
-}
-
 /** The batch `count` times, one copy after another: [n, ...shape] to [count·n, ...shape]. */
 export function repeatBatch(x: Tensor, count: number): Tensor {
   if (count === 1) return x
@@ -106,7 +97,7 @@ export function throughPoints(f: (x: Tensor) => Tensor, x: Tensor): Tensor {
 /** `value` [n], computed from `fixed` = stopGradient(x), with the gradient by x that it would have without the stop, and no other. */
 export function reattach(value: Tensor, fixed: Tensor, x: Tensor): Tensor {
   const [slope] = grad(ops.sum(value), [fixed]) as [Tensor]
-  const linear = perExample(ops.mul(ops.stopGradient(slope), x))
+  const linear = rowSum(ops.mul(ops.stopGradient(slope), x))
   return ops.add(ops.stopGradient(value), ops.sub(linear, ops.stopGradient(linear)))
 }
 

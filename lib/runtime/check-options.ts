@@ -5,6 +5,11 @@
 import { z } from 'zod'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 
+/** Numbers that schemas are made of: a whole number from 1, one above 0, one from 0. */
+export const count = z.int().min(1)
+export const positive = z.number().positive()
+export const amount = z.number().min(0)
+
 /** What a fault of the whole value is called. */
 const ROOT = 'the configuration'
 

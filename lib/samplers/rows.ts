@@ -3,30 +3,15 @@ import { grad } from '../autodiff/index.ts'
 import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { perRow, rowSum } from '../ops/rows.ts'
 import type { Bounds, SamplerState } from './sampler.ts'
 import type { Target } from './target.ts'
 
-/** v [n] as [n, 1, ...], to broadcast over `like` [n, ...]. */
-export function perRow(v: Tensor, like: Tensor): Tensor {
-  return ops.reshape(
-    v,
-    like.shape.map((d, i) => (i === 0 ? d : 1)),
-  )
-}
+export { perRow, rowSum } from '../ops/rows.ts'
 
 /** Row i of a where mask[i], else of b. */
 export function selectRows(mask: Tensor, a: Tensor, b: Tensor): Tensor {
   return ops.select(perRow(mask, a), a, b)
-}
-
-/** [n]: the sum of each row. */
-export function rowSum(x: Tensor): Tensor {
-  return x.rank === 1
-    ? x
-    : ops.sum(
-        x,
-        x.shape.slice(1).map((_, i) => i + 1),
-      )
 }
 
 /** [n]: half the squared norm of each row: the kinetic energy of unit masses, and minus the log of a standard normal. */

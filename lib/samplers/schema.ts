@@ -1,10 +1,8 @@
 /** Samplers and starts as plain data: what a configuration file or a checkpoint may hold. Ranges of values are the samplers' own to check. */
 import { z } from 'zod'
+import { amount, count, positive } from '../runtime/check-options.ts'
 import type { SamplerOptions } from './samplers.ts'
 
-const count = z.int().min(1)
-const positive = z.number().positive()
-const amount = z.number().min(0)
 const bounds = z.union([z.tuple([z.number(), z.number()]), z.null()]).optional()
 const gradientClamp = z.union([positive, z.null()]).optional()
 const scale = z.union([positive, z.array(positive).min(1)]).optional()

@@ -6,6 +6,7 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type Shape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { perRow } from '../ops/rows.ts'
 
 export type SimpleStart =
   /** U(low, high), default (-1, 1). */
@@ -116,11 +117,4 @@ function gaussians(form: 'full' | 'lowRank' | 'diagonal', context: StartContext,
   const z = ops.normal(key, [count, factor.shape[2] as number], stream)
   const correlated = ops.gaussianRows(mask, classes, mean, factor, z)
   return form === 'full' ? correlated : ops.add(correlated, spread())
-}
-
-function perRow(v: Tensor, like: Tensor): Tensor {
-  return ops.reshape(
-    v,
-    like.shape.map((d, i) => (i === 0 ? d : 1)),
-  )
 }

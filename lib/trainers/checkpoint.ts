@@ -64,7 +64,7 @@ export interface Checkpoint {
 }
 
 /** The checkpoint file of a run folder, or the file itself. */
-export async function checkpointPath(run: string): Promise<string> {
+async function checkpointPath(run: string): Promise<string> {
   let isFolder: boolean
   try {
     isFolder = (await stat(run)).isDirectory()

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { checkChoice, checkInteger, checkNotNegative, checkPositive } from '../graph/checks.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
+import { amount, count, positive } from '../runtime/check-options.ts'
 import { type PgdOptions, pgdFields, type ResolvedPgd, resolvePgd } from '../samplers/attacks.ts'
 import { startSchema } from '../samplers/schema.ts'
 import type { StartOptions } from '../samplers/starts.ts'
@@ -13,7 +14,7 @@ import type { DataDescription } from './checkpoint.ts'
 import { type ContrastOptions, contrastSchema } from './contrast-source.ts'
 import { DEFAULT_BATCH } from './engine.ts'
 import { type CommonOptions, recoveryDefaults } from './options.ts'
-import { amount, augmentationSchema, commonFields, count, optimizerSchema, positive, scheduleSchema } from './schema.ts'
+import { augmentationSchema, commonFields, optimizerSchema, scheduleSchema } from './schema.ts'
 
 export interface DualAdversarialOptions extends CommonOptions {
   /**

@@ -17,6 +17,7 @@ import { type ContrastiveDensities, noiseContrastive } from '../objectives/noise
 import type { Terms } from '../objectives/terms.ts'
 import * as ops from '../ops/index.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
+import { positive } from '../runtime/check-options.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { ChainStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
@@ -40,7 +41,7 @@ import {
   plainNoise,
 } from './noise-distribution.ts'
 import type { SampleOptions } from './sampling.ts'
-import { energyFields, positive } from './schema.ts'
+import { energyFields } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
 

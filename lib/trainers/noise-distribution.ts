@@ -14,13 +14,14 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Flow } from '../nn/flow.ts'
 import { flowSchema } from '../nn/schema.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
+import { amount, count, positive } from '../runtime/check-options.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { type Distribution, gaussian, gaussianMixture, standardNormal, uniformBox } from '../samplers/distributions.ts'
 import { ChainStarts } from './chain-starts.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { type FlowSource, flowModule, flowPass, plainFlow } from './flow-module.ts'
 import type { Module } from './method.ts'
-import { amount, count, optimizerSchema, positive } from './schema.ts'
+import { optimizerSchema } from './schema.ts'
 
 /**
  * Where noise comes from. The closer to the data, the more the energy learns of every step; but it must reach wherever the energy is to be

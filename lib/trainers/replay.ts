@@ -9,6 +9,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type State } from '../runtime/state.ts'
+import { selectRows } from '../samplers/rows.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { ChainStarts, type StartData } from './chain-starts.ts'
 import { STREAM } from './streams.ts'
@@ -90,11 +91,7 @@ export class Replay {
     if (this.reinit === 0) return { x: kept, rows, classes: rowClasses }
     const anew = ops.lt(ops.uniform(key, [count], streams.reinit), this.reinit)
     const fresh = this.starts.draw(r, key, rowClasses, anew, streams.start)
-    const mask = ops.reshape(
-      anew,
-      kept.shape.map((d, i) => (i === 0 ? d : 1)),
-    )
-    return { x: ops.select(mask, fresh, kept), rows, classes: rowClasses }
+    return { x: selectRows(anew, fresh, kept), rows, classes: rowClasses }
   }
 
   /** Puts chains back. */

@@ -86,7 +86,7 @@ export const EVALUATION_FILE = 'evaluation.json'
 export const SAMPLES_FILE = 'samples.png'
 export const SAMPLES_TABLE_FILE = 'samples.csv'
 export const DENSITY_FILE = 'density.png'
-export const DENSITY_SVG_FILE = 'density.svg'
+const DENSITY_SVG_FILE = 'density.svg'
 export const REPORT_FILE = 'report.html'
 
 /** Writes evaluation.json. */
@@ -135,7 +135,7 @@ export async function writeReport(
 }
 
 /** What a figure depends on: package, Node, processor, threads. */
-export function describeMachine(): Record<string, string | number> {
+function describeMachine(): Record<string, string | number> {
   const info = addonInfo()
   return {
     langevin: packageVersion(),

@@ -1,10 +1,7 @@
 /** Trainer options as plain data: the parts that all methods share, to build their schemas from. */
 import { z } from 'zod'
+import { amount, count, positive } from '../runtime/check-options.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
-
-export const count = z.int().min(1)
-export const positive = z.number().positive()
-export const amount = z.number().min(0)
 
 const warmup = z.int().min(0).optional()
 

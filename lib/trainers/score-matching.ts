@@ -17,12 +17,13 @@ import {
   slicedScoreMatching,
 } from '../objectives/score-matching.ts'
 import type { Terms } from '../objectives/terms.ts'
+import { count, positive } from '../runtime/check-options.ts'
 import { type Sigmas, sigmaLevels } from '../samplers/levels.ts'
 import type { SamplerOptions } from '../samplers/samplers.ts'
 import { sigmasSchema } from '../samplers/schema.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
 import type { MethodContext, MethodDefinition } from './method.ts'
-import { count, energyFields, positive } from './schema.ts'
+import { energyFields } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
 

@@ -39,7 +39,12 @@ function shrunk(value: unknown): unknown {
 /** The configuration on few data (what a user brings is replaced), with a small batch, four steps and a short evaluation. */
 function quick(config: Json): Json {
   const { data, epochs: _, evaluation, ...rest } = config as { data: Json; epochs?: number; evaluation?: Json }
-  const few = data.kind === 'toy' ? { ...data, count: 200 } : { kind: 'digits', limit: 64, test: 20 }
+  const few =
+    data.kind === 'toy'
+      ? { ...data, count: 200 }
+      : data.kind === 'table' && data.name !== undefined
+        ? { ...data, limit: 64, test: 20 }
+        : { kind: 'digits', limit: 64, test: 20 }
   const { trainer, ...small } = shrunk(rest) as { trainer: Json }
   const { attacks } = (shrunk(evaluation ?? {}) as Json) ?? {}
   return {

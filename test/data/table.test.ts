@@ -148,6 +148,9 @@ describe('by description', () => {
       limit: 2,
     })
     expect([raw.train.features.data, raw.train.classes]).toEqual([Float32Array.of(-0.44699, -1.4621), 0])
+    // Its classes are no feature where they are no labels.
+    const { train: plain } = await loadDataset({ kind: 'table', name: 'banknote', label: null })
+    expect([plain.columns, plain.classes]).toEqual([['variance', 'skewness', 'curtosis', 'entropy'], 0])
   })
 
   it('a second table gets the columns, classes and transform of the first', async () => {

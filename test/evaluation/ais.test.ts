@@ -362,6 +362,12 @@ describe('log weights', () => {
     expect(both.standardError).toBeGreaterThan(0.01)
   })
 
+  test('of directions that do not overlap at all is the middle of their bounds, give or take half the gap', () => {
+    const both = bennettLogZ(Float64Array.of(-3000, -3000), Float64Array.of(1000, 1000))
+    expect(both.value).toBeCloseTo(-1000, 8)
+    expect(both.standardError).toBeCloseTo(2000, 8)
+  })
+
   test('weights that are not numbers are refused', () => {
     expect(() => summarizeLogWeights('AIS', Float64Array.of(0, Number.NaN))).toThrow(
       expect.objectContaining({ code: 'E_DIVERGED' }),

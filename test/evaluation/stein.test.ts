@@ -166,7 +166,10 @@ describe('held-out log likelihood', () => {
   test('the Jacobian of a scaling gives the density of the data before it', async () => {
     // u = 5x: log p(u) = log p(x) - 3 log 5.
     const plain = await heldOutLogLikelihood(standard(3), x, { logZ: 3 * halfLogTau })
-    const scaled = await heldOutLogLikelihood(standard(3), x, { logZ: 3 * halfLogTau, logAbsDet: -3 * Math.log(5) })
+    const scaled = await heldOutLogLikelihood(standard(3), x, {
+      logZ: 3 * halfLogTau,
+      logAbsDet: -3 * Math.log(5),
+    })
     expect(scaled.mean).toBeCloseTo(plain.mean - 3 * Math.log(5), 10)
     const direct = defineEnergy({ shape: [3] }, (u) => u.div(5).square().sum(-1).mul(0.5))
     const u = hostTensor(x.data.map((v) => 5 * v) as Float32Array, [2000, 3])

@@ -79,7 +79,7 @@ describe('table', () => {
 
 /** Minus the entropy of the Gaussian of the training rows: what they have as mean log likelihood under it, but for the jitter. */
 async function gaussianEntropy(): Promise<number> {
-  const { train } = standardize((await banknote({ label: undefined })).split({ test: 0.2, shuffle: true, seed: 0 }))
+  const { train } = standardize((await banknote()).split({ test: 0.2, shuffle: true, seed: 0 }))
   const d = train.dimensions
   const x = train.normalized().data
   const covariance = Array.from({ length: d }, (_, i) =>

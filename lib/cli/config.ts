@@ -28,6 +28,7 @@ const likelihood = z.union([
     rule: z.enum(['midpoint', 'simpson']).optional(),
     batch: count.optional(),
   }),
+  z.strictObject({ logZ: z.literal('exact') }),
   z.strictObject({
     logZ: z.literal('ais'),
     bracket: z.boolean().optional(),

@@ -38,6 +38,8 @@ export interface FinishOptions {
   readonly evaluation?: TrainConfig['evaluation']
   readonly base: string
   readonly seed: number
+  /** The trainer's options: test data become binary as the training's did. */
+  readonly trainer: { readonly binarize?: unknown }
 }
 
 /** Fresh points of a toy that has no test part, by a seed of their own. */
@@ -120,7 +122,9 @@ async function evaluateOptions(options: FinishOptions): Promise<EvaluateRunOptio
   )
   const truth = truthOf(options.data)
   const given = Object.fromEntries(Object.entries(figures).filter(([, value]) => value !== undefined))
-  return { ...(given as EvaluateRunOptions), ood: sets, seed, signal: context.signal, ...(truth ? { truth } : {}) }
+  const binarize = options.trainer.binarize === 'stochastic' ? ('stochastic' as const) : ('threshold' as const)
+  const run = { seed, signal: context.signal, binarize }
+  return { ...(given as EvaluateRunOptions), ...run, ood: sets, ...(truth ? { truth } : {}) }
 }
 
 /** The exact density of a toy of at most three numbers. */

@@ -1,5 +1,6 @@
 /** `langevin evaluate`, `export` and `info`: thin over the public API. */
 
+import { access } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
@@ -14,6 +15,7 @@ import { openRun } from '../trainers/run.ts'
 import { EVALUATION_FILE } from '../trainers/run-folder.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { parseEvaluation, type TrainConfig } from './config.ts'
+import { resolveEvaluation } from './evaluation-paths.ts'
 import { checkFolderOf, folderOf, parseJson, RUN } from './files.ts'
 import { evaluationData, finish } from './finish.ts'
 
@@ -43,7 +45,7 @@ export const evaluateCommand: CommandSpec = {
     'log-z': {
       type: 'string',
       value: 'HOW',
-      help: "for the likelihood: 'quadrature', 'ais', 'none' or a number (default: quadrature up to 2 numbers an example, 0 for flows)",
+      help: "for the likelihood: 'quadrature', 'exact' (discrete), 'ais', 'none' or a number (default: quadrature up to 2 numbers an example, exact for small discrete models, 0 for flows)",
     },
     options: {
       type: 'string',
@@ -62,12 +64,16 @@ export const evaluateCommand: CommandSpec = {
 
 async function evaluateRun(context: CommandContext): Promise<void> {
   const path = context.positionals[0] as string
-  const evaluation = evaluationOf(context)
+  const asked = evaluationOf(context)
   const folder = await folderOf(path)
   const run = await openRun(path, { device: context.device })
-  const { spec, base } = await dataOf(context, folder)
+  const kept = await keptConfig(folder)
+  const { spec, base } = await dataOf(context, folder, kept)
   const test = await testOf(context, spec, base)
-  const { method, data } = run.description
+  const { method, data, options } = run.description
+  // What the configuration asked for when the run was trained, under what is asked for now.
+  const own = kept.evaluation && (await resolveEvaluation(kept.evaluation, folderOfConfig(kept)))
+  const evaluation = { ...own, ...(asked && (await resolveEvaluation(asked, '.'))) }
   await finish({
     context,
     trained: run,
@@ -78,6 +84,7 @@ async function evaluateRun(context: CommandContext): Promise<void> {
     evaluation,
     base,
     seed: context.integer('seed') ?? 0,
+    trainer: options,
   })
   await run.model.dispose()
 }
@@ -113,22 +120,45 @@ function likelihoodOf(logZ: string): unknown {
   return { logZ: logZ.trim() === '' || Number.isNaN(value) ? logZ : value }
 }
 
+/** What the run folder's config.json keeps of the configuration; nothing where a checkpoint stands alone. */
+interface KeptConfig {
+  readonly dataSpec?: DataSpec
+  readonly config?: string
+  readonly evaluation?: TrainConfig['evaluation']
+}
+
+async function keptConfig(folder: string): Promise<KeptConfig> {
+  const path = join(folder, CONFIG_FILE)
+  const there = await access(path).then(
+    () => true,
+    () => false,
+  )
+  return there ? (parseJson(new TextDecoder().decode(await readWholeFile(path)), path) as KeptConfig) : {}
+}
+
+/** Where the configuration's relative paths start. */
+function folderOfConfig({ config }: KeptConfig): string {
+  return config === undefined ? '.' : dirname(config)
+}
+
 /** The description of the test data: from --data, or what the run folder's config.json keeps. */
-async function dataOf(context: CommandContext, folder: string): Promise<{ spec: DataSpec; base: string }> {
+async function dataOf(
+  context: CommandContext,
+  folder: string,
+  kept: KeptConfig,
+): Promise<{ spec: DataSpec; base: string }> {
   const given = context.text('data')
   if (given !== undefined) {
     const inline = given.trimStart().startsWith('{')
     const text = inline ? given : new TextDecoder().decode(await readWholeFile(given))
     return { spec: parseJson(text, '--data') as DataSpec, base: inline ? '.' : dirname(given) }
   }
-  const path = join(folder, CONFIG_FILE)
-  const kept = parseJson(new TextDecoder().decode(await readWholeFile(path)), path) as {
-    dataSpec?: DataSpec
-    config?: string
-  }
   if (kept.dataSpec === undefined)
-    throw new LangevinError('E_CONFIG', `${path} does not say which data the run used; give --data`)
-  return { spec: kept.dataSpec, base: kept.config === undefined ? '.' : dirname(kept.config) }
+    throw new LangevinError(
+      'E_CONFIG',
+      `${join(folder, CONFIG_FILE)} does not say which data the run used; give --data`,
+    )
+  return { spec: kept.dataSpec, base: folderOfConfig(kept) }
 }
 
 const outputNames = ['logits', 'energy', 'score'] as const

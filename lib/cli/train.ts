@@ -11,6 +11,7 @@ import { methods } from '../trainers/methods.ts'
 import { Trainer } from '../trainers/trainer.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { readConfig, type TrainConfig } from './config.ts'
+import { resolveEvaluation } from './evaluation-paths.ts'
 import { evaluationData, finish } from './finish.ts'
 import { completeNetwork } from './network.ts'
 import { makeProgress, showSeconds } from './progress.ts'
@@ -38,6 +39,7 @@ async function train(context: CommandContext): Promise<void> {
   const seed = context.integer('seed') ?? config.trainer?.seed ?? 0
   const out = context.text('out') ?? `runs/${basename(path).replace(/\.json$/, '')}`
   const { train: data, test } = await loadDataset(config.data as DataSpec, { base })
+  const evaluation = config.evaluation && (await resolveEvaluation(config.evaluation, base))
   const trainer = makeTrainer(config, data, seed, context.device)
   const progress = makeProgress('train', { json: context.json })
   const steps = context.integer('steps', 1) ?? config.steps
@@ -77,9 +79,10 @@ async function train(context: CommandContext): Promise<void> {
     out,
     title: `${config.method} on ${data.name}`,
     data: config.data as DataSpec,
-    evaluation: config.evaluation,
+    evaluation,
     base,
     seed,
+    trainer: trainer.options as { readonly binarize?: unknown },
   })
   trainer.dispose()
   await trainer.model.dispose()

@@ -3,9 +3,10 @@
  * Binary values drawn anew for each batch are the trainers' option `binarize`.
  */
 import { LangevinError } from '../graph/errors.ts'
-import { hostTensor } from '../graph/host-tensor.ts'
+import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
+import type { DiscreteValues } from '../nn/network.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { sample } from '../samplers/sample.ts'
 import type { SamplerOptions } from '../samplers/samplers.ts'
@@ -70,6 +71,35 @@ function rebuilt(data: Dataset, what: string, numbers: Uint8Array, shape: readon
   const { labels, classes, classNames, count, name } = data
   const features = hostTensor(numbers, [count, ...shape])
   return new Dataset({ name: `${name} ${what}`, features, labels, classes, classNames, range: null })
+}
+
+/**
+ * x [n, ...] as a model of discrete x takes it: every number at the nearer of its two values, or at the further one with a probability that is
+ * its place between them ('stochastic', by seed); one-hot data with a one at the greatest of each site.
+ */
+export function atStates(
+  x: HostTensor,
+  states: DiscreteValues,
+  options: { readonly how?: 'threshold' | 'stochastic'; readonly seed?: number } = {},
+): HostTensor {
+  const { how = 'threshold', seed = 0 } = options
+  const { data, shape } = x
+  const out = new Float32Array(data.length)
+  if (states === 'oneHot') {
+    const width = shape.at(-1) as number
+    for (let at = 0; at < out.length; at += width) {
+      const site = data.subarray(at, at + width)
+      out[at + site.indexOf(Math.max(...site))] = 1
+    }
+    return hostTensor(out, shape)
+  }
+  const [off, on] = states
+  const random = new HostRandom(seed)
+  for (let i = 0; i < out.length; i++) {
+    const place = ((data[i] as number) - off) / (on - off)
+    out[i] = place > (how === 'stochastic' ? random.uniform() : 0.5) ? on : off
+  }
+  return hostTensor(out, shape)
 }
 
 export interface ModelDataOptions {

@@ -6,8 +6,9 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
-import type { Network } from '../nn/network.ts'
+import { RbmNetwork } from '../nn/rbm.ts'
 import { type AisOptions, annealedImportanceSampling, bracketLogZ } from './ais.ts'
+import { exactLogZ } from './exact-log-z.ts'
 import { heldOutLogLikelihood } from './likelihood.ts'
 import {
   type BoxOptions,
@@ -16,6 +17,7 @@ import {
   quadratureKl,
   quadratureLogZ,
 } from './quadrature.ts'
+import { rbmAnnealing } from './rbm.ts'
 
 /** Where log Z comes from, as plain data. */
 export type LikelihoodOptions =
@@ -26,8 +28,10 @@ export type LikelihoodOptions =
       BoxOptions,
       'points' | 'rule' | 'batch'
     >)
+  /** Discrete models of at most 2^22 states (a restricted Boltzmann machine: of its smaller layer): the sum over all of them. */
+  | { readonly logZ: 'exact' }
   /**
-   * Annealed importance sampling from a Gaussian fitted to the test data. With samples of the model (`bracket`, default where there are some) the reverse
+   * Annealed importance sampling from a Gaussian fitted to the test data (a restricted Boltzmann machine: by Gibbs sweeps from the data's means). With samples of the model (`bracket`, default where there are some) the reverse
    * anneal gives an upper bound beside the lower one; it is a bound only if the samples are the model's.
    */
   | ({ readonly logZ: 'ais'; readonly bracket?: boolean } & Pick<
@@ -50,9 +54,9 @@ export interface LikelihoodInput {
 
 /** In evaluation.json. Nats an example unless said otherwise. */
 export interface LikelihoodFigures {
-  readonly method: 'given' | 'quadrature' | 'ais'
+  readonly method: 'given' | 'quadrature' | 'exact' | 'ais'
   readonly logZ: number
-  /** 0 where log Z is given or by quadrature. */
+  /** 0 where log Z is given, exact or by quadrature. */
   readonly logZStandardError: number
   /** Bounds in expectation: forward AIS below, reverse AIS above. */
   readonly logZLower?: number
@@ -72,7 +76,7 @@ export interface LikelihoodFigures {
   readonly original?: number
 }
 
-const methods = ['quadrature', 'ais']
+const methods = ['quadrature', 'exact', 'ais']
 
 /**
  * Held-out log likelihood with log Z from `options`.
@@ -99,6 +103,10 @@ export async function likelihoodFigures(
   }
 }
 
+function signalOf({ signal }: LikelihoodInput): { readonly signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal }
+}
+
 type Normaliser = Pick<
   LikelihoodFigures,
   'method' | 'logZ' | 'logZStandardError' | 'logZLower' | 'logZUpper' | 'reachesEdge'
@@ -110,11 +118,13 @@ async function logZOf(model: Model, input: LikelihoodInput, options: LikelihoodO
     return { method: 'given', logZ: options.logZ, logZStandardError: standardError }
   }
   if (options.logZ === 'ais') return aisLogZ(model, input, options)
+  if (options.logZ === 'exact')
+    return { method: 'exact', logZ: await exactLogZ(model, signalOf(input)), logZStandardError: 0 }
   if (options.logZ !== 'quadrature') {
     const { logZ } = options as { readonly logZ: unknown }
     throw new LangevinError(
       'E_CONFIG',
-      `likelihood: logZ must be a number, 'quadrature' or 'ais'; got ${JSON.stringify(logZ)}.${suggestion(String(logZ), methods)}`,
+      `likelihood: logZ must be a number, 'quadrature', 'exact' or 'ais'; got ${JSON.stringify(logZ)}.${suggestion(String(logZ), methods)}`,
     )
   }
   const { low, high, ...rest } = options
@@ -131,13 +141,7 @@ async function aisLogZ(
   options: LikelihoodOptions & { readonly logZ: 'ais' },
 ): Promise<Normaliser> {
   const { logZ: _, bracket = samples !== undefined, ...rest } = options
-  if (isDiscrete(model.network)) {
-    throw new LangevinError(
-      'E_CONFIG',
-      `likelihood: 'ais' moves chains by gradients in real numbers, and '${model.network.config.kind}' is over discrete ones; give logZ as a number (the evaluation namespace has estimators for discrete models)`,
-    )
-  }
-  const given = { ...rest, base: { kind: 'fitted' as const, data: test }, seed }
+  const given = { ...rest, ...annealingOf(model, test, rest.transition !== undefined), seed }
   const run = { ...given, ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) }
   if (!bracket) {
     const { logZ, standardError } = await annealedImportanceSampling(model, run)
@@ -152,10 +156,22 @@ async function aisLogZ(
   return { method: 'ais', logZ: estimate, logZStandardError: standardError, logZLower: lower, logZUpper: upper }
 }
 
-/** Whether an energy is over discrete x, of which neither integrals nor scores say anything. */
-export function isDiscrete({ config }: Network): boolean {
-  const { kind, visibleKind } = config
-  return kind === 'ising' || kind === 'potts' || (kind === 'rbm' && visibleKind !== 'gaussian')
+/** Base and moves of the anneal: a machine's own Gibbs sweeps; else a Gaussian fitted to the data and moves by gradients, which discrete x do not allow. */
+function annealingOf(model: Model, test: HostTensor, given: boolean): Pick<AisOptions, 'base' | 'transition'> {
+  const { network } = model
+  if (network instanceof RbmNetwork) {
+    if (given)
+      throw new LangevinError(
+        'E_CONFIG',
+        "likelihood: a restricted Boltzmann machine is annealed by Gibbs sweeps; leave 'transition' out",
+      )
+    return rbmAnnealing(model, { data: test })
+  }
+  if (network.discrete === undefined) return { base: { kind: 'fitted', data: test } }
+  throw new LangevinError(
+    'E_CONFIG',
+    `likelihood: 'ais' moves chains by gradients in real numbers, and '${network.config.kind}' is over discrete ones; use 'exact' (up to 2^22 states), or give logZ as a number`,
+  )
 }
 
 /** A box, and log Z over it. */

@@ -42,7 +42,12 @@ function divergenceRows(d: DivergenceFigures): Cell[][] {
   ]
 }
 
-const source = { given: 'given', quadrature: 'by quadrature', ais: 'by annealed importance sampling' } as const
+const source = {
+  given: 'given',
+  quadrature: 'by quadrature',
+  exact: 'summed over all states',
+  ais: 'by annealed importance sampling',
+} as const
 
 /** Samples against data, and chains; nothing where neither was looked at. */
 export function qualitySection(e: Evaluation): Html | undefined {

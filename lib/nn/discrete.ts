@@ -11,7 +11,7 @@ import { type Boundary, neighbours, pairMatrix, siteColours } from './couplings.
 import { layer } from './layer.ts'
 import { Model } from './model.ts'
 import type { InitOptions } from './models.ts'
-import { Network } from './network.ts'
+import { type DiscreteValues, Network } from './network.ts'
 import { type BinaryValues, checkValues, zeroOne } from './rbm.ts'
 import { type Pass, Scope } from './variables.ts'
 
@@ -76,6 +76,10 @@ export class PairwiseNetwork extends Network {
     this.states = kind === 'ising' ? 2 : width
     this.values = settings.values
     this.settings = settings
+  }
+
+  override get discrete(): DiscreteValues {
+    return this.kind === 'ising' ? this.values : 'oneHot'
   }
 
   /** Whether the sites are few enough to {@link sweep}, where all pairs are coupled; always on a lattice. */

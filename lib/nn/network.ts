@@ -24,6 +24,9 @@ export interface NetworkOptions {
   readonly sigma?: { readonly smallest: number } | undefined
 }
 
+/** The values of discrete x: every number one of two, or one-hot along the last axis. */
+export type DiscreteValues = readonly [off: number, on: number] | 'oneHot'
+
 /** An energy-based model's function, and all that trainers, samplers and exports need to know of it. */
 export class Network {
   readonly config: NetworkConfig
@@ -60,6 +63,11 @@ export class Network {
   /** Takes a noise level an example: `Pass.sigma`. */
   get conditioned(): boolean {
     return this.smallestSigma !== undefined
+  }
+
+  /** What x may be where the energy is one of discrete x; undefined for energies over real numbers. */
+  get discrete(): DiscreteValues | undefined {
+    return undefined
   }
 
   /** Runs stages `from` to `to` (exclusive; default all) on `x`. @throws LangevinError E_CONFIG for a `sigma` that the network does not take */

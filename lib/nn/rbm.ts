@@ -9,7 +9,7 @@ import * as ops from '../ops/index.ts'
 import { layer } from './layer.ts'
 import { Model } from './model.ts'
 import type { InitOptions } from './models.ts'
-import { Network } from './network.ts'
+import { type DiscreteValues, Network } from './network.ts'
 import { type Pass, Scope } from './variables.ts'
 
 /** The two values of x that stand for 0 and 1 of a binary site. */
@@ -81,6 +81,10 @@ export class RbmNetwork extends Network {
     this.visibleKind = s.kind
     this.values = s.values
     this.settings = s
+  }
+
+  override get discrete(): DiscreteValues | undefined {
+    return this.visibleKind === 'bernoulli' ? this.values : undefined
   }
 
   /** The parameters of a pass. */

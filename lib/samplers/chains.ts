@@ -18,6 +18,7 @@ import {
   type RunOptions,
 } from './chain-info.ts'
 import * as stages from './chain-stages.ts'
+import { checkDiscrete } from './discrete-check.ts'
 import type { Sampler } from './sampler.ts'
 import { makeSampler, type SamplerOptions } from './samplers.ts'
 import { bindSource, type DensitySource, deviceOf, type SourceOptions, shapeOf } from './source.ts'
@@ -64,6 +65,7 @@ export class Chains {
    */
   static async start(source: DensitySource, options: ChainsOptions = {}): Promise<Chains> {
     const sampler: Sampler = makeSampler(options.sampler ?? { kind: 'sgld' })
+    if ('network' in source) checkDiscrete(sampler, source.network)
     const start = options.start ?? sampler.start ?? { kind: 'uniform' }
     const given = 'data' in start ? start : undefined
     const shape = shapeOf('Chains', source, given?.shape)

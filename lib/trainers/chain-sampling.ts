@@ -9,6 +9,7 @@ import type { Network } from '../nn/network.ts'
 import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import { Recorder, runStage, type Stage, type State } from '../runtime/state.ts'
+import { checkDiscrete } from '../samplers/discrete-check.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { networkTarget, type Target } from '../samplers/target.ts'
 import { recordRound, samplerRound } from './chain-round.ts'
@@ -48,6 +49,7 @@ export async function chainSampling(
   const { sampler, norm, perClass = false } = sampling
   const wanted = options.class
   const from = options.from ?? (wanted === undefined && state.has(BUFFER) ? 'buffer' : 'start')
+  checkDiscrete(sampler, network)
   checkSource(from, state, sampling)
   const fresh = sampling.steps ?? sampler.steps * 10
   const steps = options.steps ?? (from === 'buffer' ? sampler.steps : fresh)

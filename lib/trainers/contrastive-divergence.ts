@@ -14,6 +14,7 @@ import type { Terms } from '../objectives/terms.ts'
 import * as ops from '../ops/index.ts'
 import { amount, count } from '../runtime/check-options.ts'
 import type { Recorder, State } from '../runtime/state.ts'
+import { checkDiscrete } from '../samplers/discrete-check.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
@@ -89,6 +90,7 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
       throw new LangevinError('E_CONFIG', `chains: '${chains}' is not known.${suggestion(String(chains), froms)}`)
     this.from = chains
     this.sampler = makeSampler(sampler ?? { kind: 'sgld', steps: 20, stepSize: 0.01, noise: 'langevin' })
+    checkDiscrete(this.sampler, context.network)
     this.count = chains === 'data' ? this.batch : (negatives ?? this.batch)
     checkInteger('negatives', this.count, 1)
     if (chains === 'persistent')

@@ -5,15 +5,11 @@
 import type { Dataset } from '../data/dataset.ts'
 import { type ChainCheckOptions, chainFigures } from '../evaluation/chain-figures.ts'
 import type { Evaluation, EvaluationOptions } from '../evaluation/evaluate.ts'
+import { exactBits } from '../evaluation/exact-log-z.ts'
 import { onnxFeatures } from '../evaluation/features.ts'
 import { onnxInceptionScore } from '../evaluation/inception.ts'
 import { kid } from '../evaluation/kid.ts'
-import {
-  divergenceFigures,
-  isDiscrete,
-  type LikelihoodOptions,
-  likelihoodFigures,
-} from '../evaluation/likelihood-figures.ts'
+import { divergenceFigures, type LikelihoodOptions, likelihoodFigures } from '../evaluation/likelihood-figures.ts'
 import { type AttackOptions, type Robustness, robustAccuracy } from '../evaluation/robustness.ts'
 import { sampleQuality } from '../evaluation/sample-quality.ts'
 import { LangevinError } from '../graph/errors.ts'
@@ -25,7 +21,8 @@ import type { SampleOptions } from './sampling.ts'
 
 export interface FigureOptions {
   /**
-   * Where log Z comes from; false for no likelihood. Default quadrature for one or two real numbers an example, 0 for flows, none otherwise.
+   * Where log Z comes from; false for no likelihood. Default quadrature for one or two real numbers an example, the exact sum for discrete models of up
+   * to 2^16 states (of an RBM's smaller layer), 0 for flows, none otherwise.
    */
   readonly likelihood?: LikelihoodOptions | false
   /** Exact log density of the data as a graph (`toyDensity(name).logDensity`), for divergences by quadrature. One to three numbers an example. */
@@ -111,7 +108,8 @@ export async function runFigures(input: FigureInput): Promise<Partial<Evaluation
   const out: { -readonly [K in keyof Evaluation]?: Evaluation[K] | undefined } = {}
   signal?.throwIfAborted()
   if (likelihood !== false) {
-    const { logDeterminant } = test
+    // Of discrete x the figure is a probability, which no change of units touches.
+    const logDeterminant = model.network.discrete === undefined ? test.logDeterminant : 0
     const given = { ...run, test: x, logDeterminant, onProgress: stage('log Z'), ...(samples ? { samples } : {}) }
     out.likelihood = await likelihoodFigures(model, given, likelihood)
   }
@@ -140,7 +138,10 @@ async function qualityOf(
 ): Promise<Evaluation['quality']> {
   const few = x.data.length / (x.shape[0] as number) <= mostForStein
   try {
-    return await sampleQuality(samples, x, { ...run, ...(few && !isDiscrete(model.network) ? { model } : {}) })
+    return await sampleQuality(samples, x, {
+      ...run,
+      ...(few && model.network.discrete === undefined ? { model } : {}),
+    })
   } catch (error) {
     // Samples that all coincide have no scale to be compared at; the rest of a failed model's evaluation should still be seen.
     if (!(error instanceof LangevinError && error.code === 'E_DATA')) throw error
@@ -171,6 +172,9 @@ async function attackFigures(
 /** Numbers an example beyond which a Stein discrepancy has little power. */
 const mostForStein = 32
 
+/** log2 of the states that are summed over without being asked to: a moment's work. */
+const mostSummed = 16
+
 /** Enough samples of few enough numbers that two-sample tests mean something in the data's own space. */
 function comparable(samples: HostTensor): boolean {
   const n = samples.shape[0] as number
@@ -179,5 +183,6 @@ function comparable(samples: HostTensor): boolean {
 
 function defaultLikelihood({ network }: Model): LikelihoodOptions | false {
   if (network.config.kind === 'flow') return { logZ: 0 }
-  return sizeOf(network.shape) <= 2 && !isDiscrete(network) ? { logZ: 'quadrature' } : false
+  if (exactBits(network) <= mostSummed) return { logZ: 'exact' }
+  return sizeOf(network.shape) <= 2 && network.discrete === undefined ? { logZ: 'quadrature' } : false
 }

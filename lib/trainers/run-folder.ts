@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
+import { atStates } from '../data/discrete.ts'
 import { defaultOod, type OodName, oodNames, oodSet } from '../data/ood.ts'
 import { densityPicture } from '../evaluation/density-picture.ts'
 import { type Evaluation, type EvaluationOptions, evaluateModel } from '../evaluation/evaluate.ts'
@@ -33,6 +34,8 @@ export interface EvaluateRunOptions extends FigureOptions {
   readonly ood?: readonly (OodName | Dataset)[]
   /** Samples to compare with the test data, and for the energy histogram: how many (0: none), or ones drawn before. Default 500 for images, 1000 for rows of numbers. */
   readonly samples?: number | HostTensor
+  /** How grey test data become the states of a model of binary x, as in training: 'threshold' (default) or 'stochastic'. */
+  readonly binarize?: 'threshold' | 'stochastic' | null
   readonly batch?: number
   readonly onProgress?: EvaluationOptions['onProgress']
 }
@@ -44,14 +47,18 @@ export interface EvaluateRunOptions extends FigureOptions {
 export async function evaluate(trained: Trained, test: Dataset, options: EvaluateRunOptions = {}): Promise<Evaluation> {
   const { model } = trained
   const { ood = defaultOod(test), seed = 0, signal, onProgress, batch } = options
-  const x = test.normalized()
+  const { discrete } = model.network
+  // A model of discrete x says nothing of what lies between its states.
+  const seen = (x: HostTensor): HostTensor =>
+    discrete === undefined ? x : atStates(x, discrete, { how: options.binarize ?? 'threshold', seed })
+  const x = seen(test.normalized())
   const drawn = await drawForEvaluation(trained, test, options)
   const { samples } = drawn
   const features = featureMaker(options.features)
   const started = performance.now()
   const evaluation = await evaluateModel(evaluated(model, signal), {
     test: { x, ...(test.labels !== undefined && model.network.classes > 0 ? { labels: test.labels } : {}) },
-    ood: new Map(ood.map((set) => foreign(set, test, seed))),
+    ood: new Map(ood.map((set) => foreign(set, test, seed)).map(([name, other]) => [name, seen(other)])),
     ...(samples ? { samples } : {}),
     ...(features ? { features } : {}),
     ...(batch ? { batch } : {}),

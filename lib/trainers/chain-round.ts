@@ -2,6 +2,7 @@
  * Sampler rounds over the state: where a sampler's tensors stand by name, and the recording of its start and step. Used inside training steps
  * and by sampling after them.
  */
+import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import type { Instruction } from '../runtime/program.ts'
@@ -33,6 +34,12 @@ function placeOf({ name, x = `chain/${name}` }: SamplerRound, tensor: string): s
 /** Records rounds of any sampler: its `init` before the steps where it keeps more than x, and one step that writes the mean energy and acceptance. */
 export function samplerRound(round: SamplerRound): ChainRound {
   const { name, sampler, stream, key = CHAIN_KEY } = round
+  if (sampler.transitions !== undefined) {
+    throw new LangevinError(
+      'E_CONFIG',
+      `sampler '${sampler.kind}' cannot run a fixed number of steps: its chains complete their transitions at different ones. Use 'hmc' or 'mala' here; after training, sample(model, { sampler: { kind: '${sampler.kind}' } }) counts transitions.`,
+    )
+  }
   const kept: string[] = []
   const begin = (r: Recorder): void => {
     const x = r.read(placeOf(round, 'x'))

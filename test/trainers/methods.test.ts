@@ -218,6 +218,13 @@ describe.each(cases)('$title', (c) => {
   })
 })
 
+test('NUTS, whose steps are not transitions, is refused where steps are counted', async () => {
+  const c = cases.find((k) => k.title === 'contrastive divergence, chains from persistent') as MethodCase
+  const nuts = make({ ...c, options: { sampler: { kind: 'nuts' }, buffer: { size: 8 } } })
+  const error = await rejection(fitAll(nuts, energy(), { steps: 1 }))
+  expect(error).toMatchObject({ code: 'E_CONFIG', message: expect.stringMatching(/'nuts'.*Use 'hmc' or 'mala'/) })
+})
+
 test('more samples than the buffer has rows go on from the first ones instead of repeating them', async () => {
   const c = cases.find((k) => k.title === 'contrastive divergence, chains from persistent') as MethodCase
   const still = { ...sgld, noise: 0, stepSize: 0.05 }

@@ -181,20 +181,21 @@ function likelihoodLines({ likelihood: l, divergence: d }: Evaluation): string[]
 function sampleLines({ frechet, kid, inception, quality: q, chains }: Evaluation): string[] {
   const lines: string[] = []
   if (q !== undefined) {
-    lines.push(`samples against data: MMD² ${q.mmd.squared.toExponential(2)} (p = ${q.mmd.pValue.toFixed(3)})`)
+    lines.push(`samples against data: MMD² ${q.mmd.squared.toExponential(2)} (${chance(q.mmd.pValue)})`)
     const told =
-      q.classifier && `   classifier tells ${percent(q.classifier.accuracy)} (p = ${q.classifier.pValue.toFixed(3)})`
-    const stein = q.stein && `   KSD ${show(q.stein.ksd)} (p = ${q.stein.pValue.toFixed(3)})`
-    lines[lines.length - 1] += `${told ?? ''}${stein ?? ''}`
+      q.classifier && `   classifier tells ${percent(q.classifier.accuracy)} (${chance(q.classifier.pValue)})`
+    const stein = q.stein && `samples against the model: KSD ${show(q.stein.ksd)} (${chance(q.stein.pValue)})`
+    lines[lines.length - 1] += told ?? ''
     const p = q.precisionRecall
     if (p !== undefined)
       lines.push(
         `precision ${p.precision.toFixed(3)}   recall ${p.recall.toFixed(3)}   density ${p.density.toFixed(3)}   coverage ${p.coverage.toFixed(3)}`,
       )
+    if (stein !== undefined) lines.push(stein)
   }
-  if (frechet?.pixels !== undefined) lines.push(`Frechet distance of samples (pixels) ${frechet.pixels.toFixed(2)}`)
+  if (frechet?.pixels !== undefined) lines.push(`Frechet distance of samples (inputs) ${frechet.pixels.toPrecision(3)}`)
   if (frechet?.features !== undefined)
-    lines.push(`Frechet distance of samples (features) ${frechet.features.toFixed(2)}`)
+    lines.push(`Frechet distance of samples (features) ${frechet.features.toPrecision(4)}`)
   if (kid !== undefined) lines.push(`KID of features ${show(kid.mean)} ± ${show(kid.std)}`)
   if (inception !== undefined) lines.push(`inception score ${show(inception.mean)} ± ${show(inception.std)}`)
   if (chains !== undefined)
@@ -207,6 +208,11 @@ function sampleLines({ frechet, kid, inception, quality: q, chains }: Evaluation
 function attackLine({ norm, epsilon, steps, restarts, refine, cleanAccuracy, robustAccuracy }: Robustness): string {
   const defence = refine && `, refined by ${refine.steps} steps of ${refine.sampler}`
   return `accuracy under ${norm} ${epsilon.toFixed(4)} (${steps} steps, ${restarts} restarts${defence ?? ''}) ${robustAccuracy.toFixed(4)}   unattacked ${cleanAccuracy.toFixed(4)}`
+}
+
+/** A p-value. */
+function chance(p: number): string {
+  return p < 0.001 ? 'p < 0.001' : `p = ${p.toFixed(3)}`
 }
 
 function show(value: number | undefined): string {

@@ -5,15 +5,16 @@ import { dirname, join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
+import type { Evaluation } from '../evaluation/evaluate.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { exportOnnx } from '../onnx/export-model.ts'
 import { addonInfo } from '../runtime/addon.ts'
 import { readWholeFile } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { CONFIG_FILE } from '../trainers/fit.ts'
-import { openRun } from '../trainers/run.ts'
+import { openRun, type Run } from '../trainers/run.ts'
 import { EVALUATION_FILE } from '../trainers/run-folder.ts'
-import type { CommandContext, CommandSpec } from './command.ts'
+import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
 import { parseEvaluation, type TrainConfig } from './config.ts'
 import { resolveEvaluation } from './evaluation-paths.ts'
 import { checkFolderOf, folderOf, parseJson, RUN } from './files.ts'
@@ -176,6 +177,11 @@ export const exportCommand: CommandSpec = {
     },
     out: { type: 'string', value: 'FILE', help: 'default: model.onnx in the run folder' },
     opset: { type: 'string', value: 'N', help: '17 (default) to 21' },
+    sigma: {
+      type: 'string',
+      value: 'LEVEL',
+      help: "noise-conditioned models: the level that the file holds (default: the smallest), or 'input' for a second input sigma [batch]",
+    },
   },
   examples: ['langevin export runs/digits --outputs logits,energy,score --out model.onnx'],
   run: exportRun,
@@ -191,11 +197,12 @@ async function exportRun(context: CommandContext): Promise<void> {
   const { data, options, method } = run.description
   const metadata = {
     'langevin.method': method,
-    'langevin.input': `float32${data.range === null ? (data.transform ? ', standardised columns' : '') : ' in [-1, 1]'}`,
+    'langevin.input': inputOf(run),
     'langevin.normalisation': JSON.stringify({
       range: data.range,
       ...(data.transform ? { transform: data.transform } : {}),
     }),
+    ...(data.columns === undefined ? {} : { 'langevin.columns': JSON.stringify(data.columns) }),
     'langevin.classes': JSON.stringify(data.classNames),
     'langevin.trainer': JSON.stringify(options),
     ...(await metricsMetadata(await folderOf(path))),
@@ -204,6 +211,7 @@ async function exportRun(context: CommandContext): Promise<void> {
     metadata,
     ...(outputs ? { outputs } : {}),
     ...(opset === undefined ? {} : { opset }),
+    ...sigmaOf(context),
   })
   const checks = exported.verification?.outputs ?? []
   const lines = checks.map(
@@ -227,12 +235,35 @@ async function exportRun(context: CommandContext): Promise<void> {
   await run.model.dispose()
 }
 
+/** What `x` is, in a few words. */
+function inputOf({ model, description }: Run): string {
+  const { discrete } = model.network
+  const { range, transform } = description.data
+  if (discrete === 'oneHot') return 'float32, one-hot along the last axis'
+  if (discrete !== undefined) return `float32, ${discrete.join(' or ')}`
+  if (range !== null) return 'float32 in [-1, 1], the ends of the range'
+  return transform === undefined
+    ? "float32 in the data's own units"
+    : 'float32, standardised columns: (value - mean) / std'
+}
+
+/** A noise level, or 'input'. */
+function sigmaOf(context: CommandContext): { sigma?: number | 'input' } {
+  const text = context.text('sigma')
+  if (text === undefined) return {}
+  if (text === 'input') return { sigma: text }
+  const sigma = Number(text)
+  if (!(sigma > 0)) throw new UsageError(`--sigma takes a noise level above 0, or 'input'; got '${text}'`)
+  return { sigma }
+}
+
 async function metricsMetadata(folder: string): Promise<Record<string, string>> {
   try {
-    const { accuracy, nll, ece } = JSON.parse(
+    const { accuracy, nll, ece, likelihood } = JSON.parse(
       new TextDecoder().decode(await readWholeFile(join(folder, EVALUATION_FILE))),
-    ) as Record<string, unknown>
-    return { 'langevin.evaluation': JSON.stringify({ accuracy, nll, ece }) }
+    ) as Partial<Evaluation>
+    const { logZ, mean: logLikelihood } = likelihood ?? {}
+    return { 'langevin.evaluation': JSON.stringify({ accuracy, nll, ece, logZ, logLikelihood }) }
   } catch {
     return {}
   }

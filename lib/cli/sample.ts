@@ -6,6 +6,7 @@ import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
 import { faultsOf } from '../runtime/check-options.ts'
+import type { Sigmas } from '../samplers/levels.ts'
 import { sample as sampleChains } from '../samplers/sample.ts'
 import { makeSampler, type SamplerOptions, samplerKinds } from '../samplers/samplers.ts'
 import { samplerSchema } from '../samplers/schema.ts'
@@ -169,8 +170,37 @@ interface ChainRun {
   readonly onProgress: (done: number, total: number) => void
 }
 
+/** Samplers with an accept step. */
+const metropolis: readonly string[] = ['rwm', 'mala', 'hmc', 'nuts', 'parallelTempering', 'gibbsWithGradients']
+
+/** Samplers that go down a ladder of noise levels: those of the training, unless others are given. */
+const laddered: readonly string[] = ['annealedLangevin', 'predictorCorrector', 'probabilityFlow']
+
+/** @throws LangevinError E_CONFIG for annealed Langevin where neither the run nor the options have levels */
+function withLevels(sampler: SamplerOptions, { model, description }: Run): SamplerOptions {
+  if (!laddered.includes(sampler.kind) || 'sigmas' in sampler) return sampler
+  const { estimator } = description.options as { readonly estimator?: { readonly sigmas?: Sigmas } }
+  if (estimator?.sigmas !== undefined) return { ...sampler, sigmas: estimator.sigmas } as SamplerOptions
+  if (sampler.kind !== 'annealedLangevin' || model.network.conditioned) return sampler
+  throw new LangevinError(
+    'E_CONFIG',
+    'sample: annealedLangevin goes down the noise levels of a noise-conditioned energy, and this one has none. To anneal the temperature instead, ' +
+      `from (largest/smallest)² to 1, give sigmas in units of x: '{"kind":"annealedLangevin","sigmas":{"largest":1,"smallest":0.2,"levels":10}}'; or use parallelTempering`,
+  )
+}
+
+/** What JEM's samplers are not, where their noise is not that of Langevin dynamics. */
+function caution(sampler: SamplerOptions): string {
+  const { kind } = sampler
+  if (kind !== 'sgld' && kind !== 'proximalSgld' && kind !== 'pyld') return ''
+  if (kind !== 'pyld' && sampler.noise === 'langevin') return ''
+  return `. Note: ${kind} with these settings seeks low energy and does not draw from p(x); ula, mala, hmc and nuts do`
+}
+
 /** Draws of all chains, the first draw of each before the second. */
-async function drawChains({ model, description }: Run, sampler: SamplerOptions, options: ChainRun) {
+async function drawChains(run: Run, given: SamplerOptions, options: ChainRun) {
+  const { model, description } = run
+  const sampler = withLevels(given, run)
   const { count, chains = Math.min(count, 256), ...rest } = options
   const draws = Math.ceil(count / chains)
   // Where the data have no range, they are standardised or small: a unit normal is nearer than the box [-1, 1] is to images.
@@ -178,7 +208,8 @@ async function drawChains({ model, description }: Run, sampler: SamplerOptions, 
   const start = own === undefined && description.data.range === null ? { start: { kind: 'normal' } as const } : {}
   const made = await sampleChains(model, { ...rest, ...start, sampler, chains, draws })
   const { acceptance, divergences, stepSize, gradients } = made
-  const text = `; ${chains} chains of ${sampler.kind}, acceptance ${acceptance.toFixed(3)}, ${divergences} divergences`
+  const accepted = metropolis.includes(sampler.kind) ? `, acceptance ${acceptance.toFixed(3)}` : ''
+  const text = `; ${chains} chains of ${sampler.kind}${accepted}, ${divergences} divergences${caution(sampler)}`
   return { samples: interleaved(made.draws, count), told: { acceptance, divergences, stepSize, gradients }, text }
 }
 

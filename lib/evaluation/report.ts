@@ -115,7 +115,7 @@ function evaluationTiles(e: Evaluation): Tile[] {
   if (f?.features !== undefined && counts)
     out.push({ name: 'Frechet, features', value: showNumber(f.features), note: counts })
   if (f?.pixels !== undefined && counts)
-    out.push({ name: 'Frechet, pixels', value: showNumber(f.pixels), note: counts })
+    out.push({ name: 'Frechet, inputs', value: showNumber(f.pixels), note: counts })
   return out
 }
 

@@ -13,15 +13,13 @@ interface Discrete {
 export function checkDiscrete(sampler: Sampler, { discrete, config }: Discrete): void {
   if (discrete === undefined || sampler.kind === 'blockGibbs') return
   const what = `sampler ${sampler.kind}: network '${config.kind}' is an energy of ${discrete === 'oneHot' ? 'one-hot x' : `binary x, ${discrete.join(' or ')}`}`
+  const bits = discrete === 'oneHot' || (discrete[0] === 0 && discrete[1] === 1)
   if (sampler.kind !== 'gibbsWithGradients') {
-    throw new LangevinError(
-      'E_CONFIG',
-      `${what}, and this sampler moves in real numbers. Use 'blockGibbs' or 'gibbsWithGradients'.`,
-    )
+    const fitting = bits ? "'blockGibbs' or 'gibbsWithGradients'" : "'blockGibbs'"
+    throw new LangevinError('E_CONFIG', `${what}, and this sampler moves in real numbers. Use ${fitting}.`)
   }
   const { form } = sampler.options as { readonly kind: string; readonly form?: unknown }
   const wanted = discrete === 'oneHot' ? 'oneHot' : 'binary'
   if (form !== wanted) throw new LangevinError('E_CONFIG', `${what}; set form: '${wanted}'.`)
-  if (discrete !== 'oneHot' && (discrete[0] !== 0 || discrete[1] !== 1))
-    throw new LangevinError('E_CONFIG', `${what}, and this sampler takes 0 and 1. Use 'blockGibbs'.`)
+  if (!bits) throw new LangevinError('E_CONFIG', `${what}, and this sampler takes 0 and 1. Use 'blockGibbs'.`)
 }

@@ -90,7 +90,7 @@ export function parseConfig(value: unknown, source: string): TrainConfig {
   const method = methods.get(String(plain?.method))
   const options = plain?.trainer
   const faults = faultsOf(schema, value)
-  if (method !== undefined && options !== undefined && typeof options === 'object')
+  if (method !== undefined && options !== undefined && typeof options === 'object' && !Array.isArray(options))
     faults.push(...faultsOf(method.schema, options, 'trainer'))
   if (faults.length === 0) return value as TrainConfig
   throw new LangevinError(

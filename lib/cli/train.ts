@@ -50,7 +50,9 @@ async function train(context: CommandContext): Promise<void> {
     ...(config.epochs === undefined ? {} : { epochs: config.epochs }),
   }
   const { totalSteps: total } = trainer.plan(data, length)
+  let resumed = false
   const onEvent = (event: EventRow): void => {
+    resumed ||= event.event === 'resumed'
     if (context.json) context.print('', event)
     else progress.log(showEvent(event))
   }
@@ -70,7 +72,8 @@ async function train(context: CommandContext): Promise<void> {
     progress.update(row.step, total, showRow(row))
   }
   progress.end()
-  const trained = `trained ${last?.step ?? total} steps in ${showSeconds(last?.seconds ?? 0)} (${showSeconds((performance.now() - started) / 1000)} with setup)`
+  const wall = showSeconds((performance.now() - started) / 1000)
+  const trained = `trained ${last?.step ?? total} steps in ${showSeconds(last?.seconds ?? 0)} (${wall} with setup${resumed ? ', since it was resumed' : ''})`
   context.print(trained, { event: 'trained', step: last?.step ?? total, seconds: last?.seconds ?? null, out })
   await finish({
     context,

@@ -53,9 +53,9 @@ export interface DataPair {
 export interface SplitOptions {
   /** Rows to hold out: a whole number, or a fraction in (0, 1). */
   readonly test: number
-  /** Take random rows instead of the last ones. Default false. */
+  /** Take random rows instead of the last ones: right for tables, which are often sorted. Default: only if a seed is given. */
   readonly shuffle?: boolean | undefined
-  /** For `shuffle`. Default 0. */
+  /** Which random rows. Default 0. */
   readonly seed?: number | undefined
 }
 
@@ -111,7 +111,7 @@ export class Dataset {
 
   /** Holds out rows: the last ones, or with `shuffle` random ones (by `seed`). Both parts keep the order of the rows. */
   split(options: SplitOptions): DataPair {
-    const { test } = options
+    const { test, seed, shuffle = seed !== undefined } = options
     const rows = test > 0 && test < 1 ? Math.max(1, Math.round(test * this.count)) : test
     if (!Number.isInteger(rows) || rows < 1 || rows >= this.count) {
       const most = this.count - 1
@@ -120,8 +120,8 @@ export class Dataset {
       )
     }
     const kept = this.count - rows
-    if (!options.shuffle) return { train: this.#rows(0, kept), test: this.#rows(kept, this.count) }
-    const order = new HostRandom(options.seed ?? 0).permutation(this.count)
+    if (!shuffle) return { train: this.#rows(0, kept), test: this.#rows(kept, this.count) }
+    const order = new HostRandom(seed ?? 0).permutation(this.count)
     return { train: this.subset(order.slice(0, kept).sort()), test: this.subset(order.slice(kept).sort()) }
   }
 

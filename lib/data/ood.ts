@@ -85,9 +85,13 @@ export function interpolated(data: Dataset, seed: number): HostTensor {
 export const oodNames = ['uniform', 'gaussian', 'constant', 'inverted', 'shuffled', 'flipped', 'interpolated'] as const
 export type OodName = (typeof oodNames)[number]
 
-/** The sets that an evaluation takes unless told otherwise: those that the data's range (or lack of one) allows. */
-export function defaultOod(data: Pick<Dataset, 'range'>): readonly OodName[] {
-  return data.range === null ? ['uniform', 'gaussian', 'shuffled'] : ['uniform', 'inverted', 'shuffled']
+/**
+ * The sets that an evaluation takes unless told otherwise: those that the data's range (or lack of one) allows. Points of one or two numbers are not
+ * shuffled, as many a distribution of the plane is the same with x and y exchanged.
+ */
+export function defaultOod(data: Pick<Dataset, 'range' | 'dimensions'>): readonly OodName[] {
+  if (data.range !== null) return ['uniform', 'inverted', 'shuffled']
+  return data.dimensions <= 2 ? ['uniform', 'gaussian'] : ['uniform', 'gaussian', 'shuffled']
 }
 
 export interface OodOptions {

@@ -15,6 +15,10 @@ export function standardize(split: DataPair): DataPair
 export function standardize(split: DataSplit): DataSplit
 export function standardize(split: DataSplit): DataSplit {
   const { train, test } = split
+  if (!(train instanceof Dataset))
+    throw new TypeError(
+      'standardize: takes both parts as one argument, { train, test }, as data.split() gives them; test may be left out',
+    )
   for (const part of test === undefined ? [train] : [train, test]) refuseMapped(part)
   const { mean, std } = columnsOf(train)
   const constant = std.findIndex((s) => !(s > 0))

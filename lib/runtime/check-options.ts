@@ -60,15 +60,16 @@ function describeIssue(schema: z.core.$ZodType, issue: Issue, root: unknown): st
   const got = valueAt(issue.path, root)
   const allowed = issue.values ?? issue.options
   if (allowed !== undefined && got === undefined) return [`${place}: is missing; give one of ${allowed.join(', ')}`]
-  if (allowed !== undefined && typeof got === 'string')
-    return [`${place}: '${got}' is not allowed.${suggestion(got, allowed.map(String))}`]
+  if (allowed !== undefined && typeof got === 'string') {
+    const others = issue.code === TELLING && issue.message !== '' ? ` Or ${issue.message}.` : ''
+    return [`${place}: '${got}' is not allowed.${suggestion(got, allowed.map(String))}${others}`]
+  }
   if (issue.code === 'invalid_union') {
     const alternatives = issue.errors ?? []
-    const kinds = alternatives.map((list) => list.find((i) => i.path.join() === 'kind' && (i.values ?? i.options)))
-    if (kinds.length > 0 && kinds.every((k) => k !== undefined)) {
-      const options = kinds.flatMap((k) => k.values ?? k.options ?? [])
-      return describeIssue(schema, { code: 'invalid_value', message: '', options, path: [...issue.path, 'kind'] }, root)
-    }
+    if (got === undefined) return [`${place}: is missing; give ${alternativesAt(schema, issue.path, root)}`]
+    const telling = tellingIssue(alternatives)
+    if (telling !== undefined)
+      return describeIssue(schema, { ...telling, path: [...issue.path, ...telling.path] }, root)
     const words = alternatives.find((list) => typeof got === 'string' && list[0]?.values && list[0].path.length === 0)
     const nested = words ?? [...alternatives].sort((a, b) => a.length - b.length || deepest(b) - deepest(a))[0]
     if (nested !== undefined)
@@ -76,6 +77,46 @@ function describeIssue(schema: z.core.$ZodType, issue: Issue, root: unknown): st
   }
   if (got === undefined) return [`${place}: is missing; ${inWords(issue.message)}`]
   return [`${place}: ${inWords(issue.message)}; got ${show(got)}`]
+}
+
+/** Code of an issue put together by {@link tellingIssue}. */
+const TELLING = 'telling'
+
+/** Where all alternatives that are objects fault the same field (`kind`, mostly): that issue, with what any of them allows there. */
+function tellingIssue(alternatives: readonly (readonly Issue[])[]): Issue | undefined {
+  const objects = alternatives.filter((list) => list.some((i) => i.path.length > 0))
+  const field = objects[0]?.find((i) => i.path.length === 1)?.path[0]
+  const own = objects.map((list) => list.find((i) => i.path.length === 1 && i.path[0] === field))
+  if (field === undefined || own.length < 2 || !own.every((i) => i !== undefined)) return undefined
+  const options = own.flatMap((i) => i.values ?? i.options ?? [])
+  if (options.length === 0) return undefined
+  const others = own
+    .filter((i) => (i.values ?? i.options) === undefined)
+    .map((i) => inWords(i.message).replace(/^expected /, 'a '))
+  return { code: TELLING, path: [field], options, message: [...new Set(others)].join(', or ') }
+}
+
+/** What the union at a place takes, in a few words. */
+function alternativesAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unknown): string {
+  const key = path.at(-1) as string
+  const parent = objectAt(schema, path.slice(0, -1), root)
+  const found =
+    parent instanceof z.ZodObject ? unwrapped((parent.shape as Record<string, z.core.$ZodType>)[key]) : undefined
+  const options = found instanceof z.ZodUnion ? found.options.map((o) => inKind(o as z.core.$ZodType)) : []
+  return [...new Set(options)].join(' or ') || 'one of its kinds'
+}
+
+function inKind(schema: z.core.$ZodType): string {
+  if (schema instanceof z.ZodObject) return `{ ${Object.keys(schema.shape).join(', ')} }`
+  if (schema instanceof z.ZodArray) return 'a list'
+  if (schema instanceof z.ZodNumber) return 'a number'
+  if (schema instanceof z.ZodLiteral) return [...schema.values].map((v) => JSON.stringify(v)).join(' or ')
+  if (schema instanceof z.ZodEnum) return schema.options.map((v) => `'${v}'`).join(' or ')
+  return `a ${schema._zod.def.type}`
+}
+
+function unwrapped(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined {
+  return schema instanceof z.ZodOptional || schema instanceof z.ZodNullable ? unwrapped(schema.unwrap()) : schema
 }
 
 /** Zod's message without what is said beside it. */
@@ -87,6 +128,7 @@ function inWords(message: string): string {
     .replace(/^Too (?:small|big): /, '')
     .replace('>=', '≥ ')
     .replace('<=', '≤ ')
+    .replace(/([<>])(?=\d)/, '$1 ')
 }
 
 function deepest(issues: readonly Issue[]): number {
@@ -102,10 +144,16 @@ function valueAt(path: readonly PropertyKey[], root: unknown): unknown {
 
 /** Keys that the schema allows where an unknown one was found. */
 function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unknown): string[] {
+  const at = objectAt(schema, path, root)
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : []
+}
+
+/** The schema at a place, of unions the alternative that the value is meant to be. */
+function objectAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unknown): z.core.$ZodType | undefined {
   let at: z.core.$ZodType | undefined = schema
   for (let depth = 0; ; depth++) {
     at = resolveSchema(at, valueAt(path.slice(0, depth), root))
-    if (depth === path.length) break
+    if (depth === path.length) return at
     const key = path[depth] as string
     at =
       at instanceof z.ZodArray
@@ -114,7 +162,6 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], root: unk
           ? (at.shape as Record<string, z.core.$ZodType>)[key]
           : undefined
   }
-  return at instanceof z.ZodObject ? Object.keys(at.shape) : []
 }
 
 /** Unwraps optionals and picks the alternative of a union that the value is meant to be. */

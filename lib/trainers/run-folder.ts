@@ -65,9 +65,20 @@ export async function evaluate(trained: Trained, test: Dataset, options: Evaluat
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
   })
-  const more = await runFigures({ model, test, x, samples, features, options, notes: drawn.notes })
+  const notes = [...drawn.notes, ...oneClass(test, model)]
+  const more = await runFigures({ model, test, x, samples, features, options, notes })
   const seconds = (performance.now() - started) / 1000
   return { ...evaluation, ...more, seconds, peakRssBytes: process.resourceUsage().maxRSS * 1024 }
+}
+
+/** What a split of a table that is sorted by class leaves. */
+function oneClass({ labels, classNames, name }: Dataset, { network }: Model): string[] {
+  const first = labels?.[0]
+  if (first === undefined || labels === undefined || network.classes < 2 || labels.length < 20) return []
+  if (labels.some((l) => l !== first)) return []
+  return [
+    `every test example of '${name}' is of class '${classNames[first] ?? first}': if the data were sorted, hold out random rows (split with shuffle: true)`,
+  ]
 }
 
 function evaluated(model: Model, signal: AbortSignal | undefined) {

@@ -36,7 +36,7 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
   constructor(definition: MethodDefinition<Options>, model: Model, options: Partial<Options> = {}) {
     if (!(model instanceof Model))
       throw new TypeError(
-        `trainer: the first argument must be a Model (wideResNet(...), mlp(...), ...); got ${typeof model}`,
+        `trainer: the first argument must be a Model (wideResNet(...), mlp(...), new FlowModel(splineFlow(...)), ...); got ${(model as object | null)?.constructor?.name ?? typeof model}`,
       )
     checkKeys(definition.schema, options, definition.name)
     this.definition = definition

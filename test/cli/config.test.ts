@@ -88,7 +88,17 @@ describe('a configuration', () => {
       { logZ: 'ais', chain: 3 },
       "evaluation.likelihood: unknown key 'chain'. Did you mean 'chains'?",
     ],
-    ['evaluation.likelihood', { logZ: 'as' }, 'evaluation.likelihood'],
+    [
+      'evaluation.likelihood',
+      { logZ: 'as' },
+      "evaluation.likelihood.logZ: 'as' is not allowed. Did you mean 'ais'? Or a number.",
+    ],
+    [
+      'evaluation.chains',
+      { sampler: { kind: 'annealedLangevin', sigmas: 'many' } },
+      'evaluation.chains.sampler.sigmas: expected object; got "many"',
+    ],
+    ['evaluation.likelihood', {}, 'evaluation.likelihood.logZ: is missing; give one of quadrature, exact, ais'],
     [
       'evaluation.chains',
       { sampler: { kind: 'nutss' } },

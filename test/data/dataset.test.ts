@@ -74,6 +74,9 @@ describe('Dataset', () => {
     expect(first(random.test)).not.toEqual([6, 7, 8, 9])
     expect(first(images().split({ test: 4, shuffle: true, seed: 5 }).test)).toEqual(first(random.test))
     expect(Array.from(random.test.labels ?? [])).toEqual(first(random.test).map((i) => i % 3))
+    // A seed alone says that the rows are to be random.
+    expect(first(images().split({ test: 4, seed: 5 }).test)).toEqual(first(random.test))
+    expect(first(images().split({ test: 4, seed: 5, shuffle: false }).test)).toEqual([6, 7, 8, 9])
     for (const test of [0, -1, 10, 2.5, NaN]) expect(() => images().split({ test })).toThrow(RangeError)
   })
 

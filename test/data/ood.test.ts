@@ -98,6 +98,9 @@ describe('out-of-distribution sets', () => {
     expect(Math.abs(mean(normal) - 20)).toBeLessThan(4 * Math.sqrt(50 / 4000))
     expect(Math.abs(mean(normal.map((x) => (x - 20) ** 2)) / 50 - 1)).toBeLessThan(4 * Math.sqrt(2 / 4000))
     expect(oodSet('flipped', data).data).toEqual(Float32Array.of(-1, 10, 3, 20, 1, 30, 1, 20))
+    // A distribution of the plane may well be the same with its columns exchanged.
+    expect(defaultOod(data)).toEqual(['uniform', 'gaussian'])
+    expect(defaultOod({ range: null, dimensions: 3 })).toContain('shuffled')
     for (const name of defaultOod(data)) expect(oodSet(name, data).shape).toEqual([4, 2])
     expect(await errorOf('E_DATA', () => oodSet('constant', data))).toMatch(/range is null.*Use another set/)
     expect(await errorOf('E_DATA', () => oodSet('inverted', data))).toMatch(/range is null.*give a range/)

@@ -25,6 +25,11 @@ describe('standardize', () => {
     [4, 0],
   ])
 
+  it('says that both parts come as one argument', () => {
+    const separate = standardize as unknown as (...parts: Dataset[]) => unknown
+    expect(() => separate(train, test)).toThrow(/takes both parts as one argument, { train, test }/)
+  })
+
   it('takes mean and deviation from the training part alone', () => {
     const parts = standardize({ train, test })
     const { mean, std } = columnsOf(parts.train)

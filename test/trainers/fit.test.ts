@@ -2,7 +2,9 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { splineFlow } from '../../lib/nn/flows.ts'
 import { Jem, JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
+import { MaximumLikelihood } from '../../lib/trainers/maximum-likelihood.ts'
 import { openRun } from '../../lib/trainers/run.ts'
 import { evaluate } from '../../lib/trainers/run-folder.ts'
 import { ScoreMatching } from '../../lib/trainers/score-matching.ts'
@@ -78,6 +80,7 @@ describe('reports', () => {
 
   test('something that is no model is refused', () => {
     expect(() => new Jem({} as never)).toThrow(/first argument must be a Model/)
+    expect(() => new MaximumLikelihood(splineFlow({ inputs: 2 }) as never)).toThrow(/new FlowModel.*got Flow/)
   })
 })
 

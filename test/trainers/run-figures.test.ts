@@ -175,3 +175,18 @@ describe('defaults', () => {
     await expect(evaluate(three, data, { samples: 0, ood: [], likelihood: bracket })).rejects.toThrow(/needs samples/)
   })
 })
+
+test('test data of one class out of several are noted: the data were sorted', async () => {
+  const labelled = (label: (i: number) => number) =>
+    new Dataset({
+      name: 'sorted',
+      features: held.features,
+      labels: Int32Array.from({ length: 400 }, (_, i) => label(i)),
+      classNames: ['real', 'forged'],
+      range: null,
+    })
+  const model = mlp({ inputs: 2, hidden: [4], classes: 2 })
+  const run = (d: Dataset) => evaluate({ model, sample: trained.sample }, d, { samples: 0, likelihood: false, ood: [] })
+  expect((await run(labelled(() => 1))).notes?.[0]).toMatch(/every test example of 'sorted' is of class 'forged'/)
+  expect((await run(labelled((i) => i % 2))).notes).toBeUndefined()
+})

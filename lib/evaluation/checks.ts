@@ -15,8 +15,19 @@ export interface Rows {
   readonly columns: number
 }
 
-/** Reads a tensor [n, ...] as n rows; throws E_SHAPE for a scalar or a dimension that is empty. */
+/** Throws TypeError for what is no tensor of numbers: a data set, mostly, or a model in the place of its draws. */
+export function checkTensor(what: string, x: HostTensor): void {
+  const given = x as { readonly shape?: unknown; readonly data?: unknown; readonly normalized?: unknown } | undefined
+  if (Array.isArray(given?.shape) && ArrayBuffer.isView(given.data)) return
+  const remedy = typeof given?.normalized === 'function' ? ': of a data set take .normalized()' : ''
+  throw new TypeError(
+    `${what} must be a tensor { data, shape }; got ${given?.constructor?.name ?? String(given)}${remedy}`,
+  )
+}
+
+/** Reads a tensor [n, ...] as n rows; throws E_SHAPE for a scalar or a dimension that is empty, TypeError for what is no tensor. */
 export function asRows(what: string, x: HostTensor): Rows {
+  checkTensor(what, x)
   const rows = x.shape[0]
   if (rows === undefined || x.data.length === 0) {
     throw new LangevinError('E_SHAPE', `${what} must have shape [n, ...] with n >= 1; got ${showShape(x.shape)}`, {

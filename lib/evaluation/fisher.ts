@@ -3,7 +3,7 @@ import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
-import { checkCount, checkFinite } from './checks.ts'
+import { checkCount, checkFinite, checkTensor } from './checks.ts'
 import { forEachBatch } from './rows.ts'
 
 export interface FisherOptions {
@@ -34,6 +34,7 @@ export async function fisherDivergence(
 ): Promise<FisherDivergence> {
   const { batch = 256, signal } = options
   checkCount('fisherDivergence: batch', batch, 1)
+  checkTensor('fisherDivergence: x', x)
   const rows = x.shape[0] ?? 0
   if (rows < 2) throw new LangevinError('E_SHAPE', `fisherDivergence: x must hold at least 2 examples; got ${rows}`)
   if ('data' in trueScore && !sameShape(trueScore.shape, x.shape)) {

@@ -8,7 +8,7 @@ import { showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
-import { checkFinite } from './checks.ts'
+import { checkFinite, checkTensor } from './checks.ts'
 import { overRows } from './row-blocks.ts'
 
 /** Two samples of points with as many numbers each, flattened to [n, d] and [m, d]. */
@@ -38,6 +38,7 @@ export function twoSamples(what: string, x: HostTensor, y: HostTensor, least = 2
 }
 
 function rowsOf(what: string, x: HostTensor, least: number): number {
+  checkTensor(what, x)
   if (x.dtype !== 'float32') throw new LangevinError('E_DTYPE', `${what} must be float32; got ${x.dtype}`)
   const rows = x.shape[0] ?? 0
   if (rows < least || x.data.length === 0) {

@@ -11,7 +11,7 @@ import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
-import { checkCount, checkFinite } from './checks.ts'
+import { checkCount, checkFinite, checkTensor } from './checks.ts'
 import { medianDistance } from './pairs.ts'
 
 export interface SteinOptions {
@@ -57,6 +57,8 @@ export async function kernelSteinDiscrepancy(
   options: SteinOptions = {},
 ): Promise<SteinDiscrepancy> {
   const { bootstrap = 0, seed = 0, signal } = options
+  checkTensor('KSD: x', x)
+  if (!(score instanceof Model)) checkTensor('KSD: the score (else give a Model)', score)
   const n = x.shape[0] ?? 0
   if (x.dtype !== 'float32' || n < 2 || x.data.length < n) {
     throw new LangevinError(

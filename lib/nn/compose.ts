@@ -53,7 +53,11 @@ export interface MixtureOptions {
  */
 export function mixtureOfEnergies(parts: readonly Model[], options: MixtureOptions): Model {
   const where = 'mixtureOfEnergies'
-  const { logZ, weights = parts.map(() => 1) } = options
+  const { logZ, weights = parts.map(() => 1) } = options ?? {}
+  if (logZ === undefined)
+    throw new TypeError(
+      `${where}: give logZ, one of each part (by quadrature or AIS); without them proportions mean nothing`,
+    )
   finite(where, 'logZ', logZ, parts.length)
   finite(where, 'weights', weights, parts.length)
   const bad = weights.find((w) => w <= 0)

@@ -71,6 +71,8 @@ export interface VeraOptions {
   readonly noise: Noise
   /** K, importance samples an example; default 20. */
   readonly samples?: number
+  /** M, latents drawn from the prior that all examples share beside their own; default 0, as published. See {@link veraEntropySurrogate}. */
+  readonly sharedSamples?: number
 }
 
 export interface VeraTerms {
@@ -89,17 +91,29 @@ export interface VeraTerms {
  * arXiv 2010.04230). ∇φ H = -E[ ∇x log q(x)ᵀ ∇φ x ] and -∇x log q(x) = E_{q(z|x)}[ (x - g(z))/σ² ], so the surrogate is
  * mean_i ⟨stop(c), x⟩ with c = Σ_k w_k (x - g(z_k))/σ², z_k = z₀ + η·e_k, w the self-normalised weights q(x, z_k)/ξ(z_k).
  * η descends minus the ELBO, mean_k[ log q(x, z_k) - log ξ(z_k) ]. H(q) itself is estimated by -mean log (1/K) Σ_k q(x, z_k)/ξ(z_k).
+ * Proposals about z₀ alone do not see other latents that g maps near x: where g folds, or its sheets meet, the entropy comes out too high. With
+ * `sharedSamples` the proposal is the mixture (K·ξ + M·N(0, I))/(K + M), stratified (Veach & Guibas 1995's balance heuristic), its M latents shared by the
+ * batch: M further generator passes of single latents and n·M distances, worth it where the latent space is small enough for M to cover it.
  * The generator descends mean E(x) - weight·surrogate (see {@link pathwiseEnergy} for one gradient over both players).
  * Cost: 2·K passes of the generator (forward, and backward to z for η). Uses stream `noise.stream`.
  */
 export function veraEntropySurrogate(options: VeraOptions): VeraTerms {
-  const { noise, samples = 20, ...rest } = options
+  const { noise, samples = 20, sharedSamples = 0, ...rest } = options
   positiveCount('veraEntropySurrogate', 'samples', samples)
-  return veraWith({ ...rest, epsilon: ops.normal(noise.key, [samples, ...rest.z0.shape], noise.stream) })
+  if (sharedSamples !== 0) positiveCount('veraEntropySurrogate', 'sharedSamples', sharedSamples)
+  const epsilon = ops.normal(noise.key, [samples, ...rest.z0.shape], noise.stream)
+  if (sharedSamples === 0) return veraWith({ ...rest, epsilon })
+  const shared = ops.normal(noise.key, [sharedSamples, ...rest.z0.shape.slice(1)], noise.stream + 1)
+  return veraWith({ ...rest, epsilon, shared })
 }
 
-/** {@link veraEntropySurrogate} with given standard normal noise of the proposal: [K, n, l]. */
-export function veraWith(options: Omit<VeraOptions, 'noise' | 'samples'> & { readonly epsilon: Tensor }): VeraTerms {
+/** {@link veraEntropySurrogate} with given standard normal noise of the proposal: [K, n, l], and shared latents [M, l]. */
+export function veraWith(
+  options: Omit<VeraOptions, 'noise' | 'samples' | 'sharedSamples'> & {
+    readonly epsilon: Tensor
+    readonly shared?: Tensor
+  },
+): VeraTerms {
   const { generator, z0, eta, epsilon } = options
   const [samples, n, latent] = checkVera(options)
   const x = ops.reshape(options.x, [n, options.x.size / n])
@@ -110,13 +124,18 @@ export function veraWith(options: Omit<VeraOptions, 'noise' | 'samples'> & { rea
   const means = ops.reshape(generatedMeans(generator, z, options.x), [samples, n, x.shape[1] as number])
   const joint = reattach(ops.reshape(jointLogDensity(z, means, xFixed, sigma), [samples * n]), z, proposals)
   const logProposal = proposalLogDensity(eta, epsilon)
-  const logWeights = ops.stopGradient(ops.sub(ops.reshape(joint, [samples, n]), logProposal))
+  const local: Weighted = {
+    logWeights: ops.stopGradient(ops.sub(ops.reshape(joint, [samples, n]), logProposal)),
+    means,
+  }
+  const parts = options.shared === undefined ? [local] : withShared(local, z, logProposal, options, { xFixed, sigma })
+  const logWeights = parts.length === 1 ? local.logWeights : ops.concat(parts.map((p) => p.logWeights))
   const weights = ops.softmax(logWeights, 0)
   // c = Σ_k w_k (x - g(z_k)) / σ²
-  const nearby = ops.sum(ops.mul(ops.unsqueeze(weights, 2), ops.stopGradient(means)), 0)
+  const nearby = weightedMeans(weights, parts)
   const c = ops.div(ops.sub(xFixed, nearby), ops.square(sigma))
   const surrogate = ops.mean(rowSum(ops.mul(ops.stopGradient(c), x)))
-  const entropy = ops.sub(Math.log(samples), ops.mean(ops.logsumexp(logWeights, 0)))
+  const entropy = ops.sub(Math.log(weights.shape[0] as number), ops.mean(ops.logsumexp(logWeights, 0)))
   const elbo = ops.sub(ops.mean(joint), ops.mean(logProposal))
   const effectiveSamples = ops.mean(ops.reciprocal(ops.sum(ops.square(weights), 0)))
   return {
@@ -125,6 +144,69 @@ export function veraWith(options: Omit<VeraOptions, 'noise' | 'samples'> & { rea
     entropy,
     metrics: { entropy, elbo: ops.stopGradient(elbo), effectiveSamples },
   }
+}
+
+/** Importance samples: log weights [k, n], and the means [k, n, d], or [k, 1, d] where all examples share them. */
+interface Weighted {
+  readonly logWeights: Tensor
+  readonly means: Tensor
+}
+
+/** Own and shared samples, weighed against the mixture that both were drawn from. */
+function withShared(
+  local: Weighted,
+  z: Tensor,
+  logProposal: Tensor,
+  { generator, z0, eta, x, shared }: Omit<VeraOptions, 'noise'> & { readonly shared?: Tensor },
+  { xFixed, sigma }: { readonly xFixed: Tensor; readonly sigma: Tensor },
+): readonly Weighted[] {
+  const prior = ops.stopGradient(shared as Tensor)
+  const [k, n] = local.logWeights.shape as readonly [number, number]
+  const [m, latent] = prior.shape as readonly [number, number]
+  const own = Math.log(k / (k + m))
+  const common = Math.log(m / (k + m))
+  const fixedEta = ops.stopGradient(eta)
+  const mixed = (logOwn: Tensor, logPrior: Tensor): Tensor => logAddExp(ops.add(logOwn, own), ops.add(logPrior, common))
+  // log ξᵢ(z_j) of the shared latents: [m, n].
+  const offsets = ops.div(ops.sub(ops.unsqueeze(prior, 1), ops.stopGradient(ops.unsqueeze(z0, 0))), fixedEta)
+  const logScale = ops.sum(ops.broadcast(ops.log(fixedEta), [latent]))
+  const logXi = ops.sub(ops.mul(ops.sum(ops.square(offsets), 2), -0.5), ops.add(logScale, (latent / 2) * LOG_2PI))
+  const logPriorShared = ops.reshape(standardNormal(prior), [m, 1])
+  const means = ops.stopGradient(ops.unsqueeze(ops.flatten(generatedMeans(generator, prior, x)), 1))
+  const d = means.shape[2] as number
+  const error = ops.sum(ops.square(ops.div(ops.sub(ops.unsqueeze(xFixed, 0), means), sigma)), 2)
+  const logLikelihood = ops.sub(ops.mul(error, -0.5), ops.add(ops.mul(ops.log(sigma), d), (d / 2) * LOG_2PI))
+  const joint = ops.add(logLikelihood, logPriorShared)
+  const logPriorLocal = ops.reshape(standardNormal(z), [k, n])
+  // The own samples' weights change by their proposal's density: ξ becomes the mixture.
+  const ownWeights = ops.add(local.logWeights, ops.sub(logProposal, mixed(logProposal, logPriorLocal)))
+  return [
+    { logWeights: ops.stopGradient(ownWeights), means: local.means },
+    { logWeights: ops.stopGradient(ops.sub(joint, mixed(logXi, logPriorShared))), means },
+  ]
+}
+
+/** Σ w·g over all samples: weights [k, n] over the parts' rows to [n, d]. */
+function weightedMeans(weights: Tensor, parts: readonly Weighted[]): Tensor {
+  const n = weights.shape[1] as number
+  let at = 0
+  const sums = parts.map(({ means }) => {
+    const k = means.shape[0] as number
+    const part = ops.slice(weights, [at, 0], [at + k, n])
+    at += k
+    return ops.sum(ops.mul(ops.unsqueeze(part, 2), ops.stopGradient(means)), 0)
+  })
+  return sums.reduce((a, b) => ops.add(a, b))
+}
+
+/** log N(z; 0, I) of rows: [k, l] to [k]. */
+function standardNormal(z: Tensor): Tensor {
+  return ops.sub(ops.mul(rowSum(ops.square(z)), -0.5), ((z.shape[1] as number) / 2) * LOG_2PI)
+}
+
+/** log(eᵃ + eᵇ), broadcasting. */
+function logAddExp(a: Tensor, b: Tensor): Tensor {
+  return ops.add(ops.maximum(a, b), ops.softplus(ops.neg(ops.abs(ops.sub(a, b)))))
 }
 
 function generatedMeans(generator: (z: Tensor) => Tensor, z: Tensor, x: Tensor): Tensor {
@@ -160,7 +242,7 @@ function proposalLogDensity(eta: Tensor, epsilon: Tensor): Tensor {
 
 /** Samples, examples and latent dimension. */
 function checkVera(
-  options: Omit<VeraOptions, 'noise' | 'samples'> & { readonly epsilon: Tensor },
+  options: Omit<VeraOptions, 'noise' | 'samples' | 'sharedSamples'> & { readonly epsilon: Tensor },
 ): readonly [samples: number, examples: number, latent: number] {
   const { x, z0, eta, sigma, epsilon } = options
   const name = 'veraEntropySurrogate'

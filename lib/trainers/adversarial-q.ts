@@ -56,6 +56,11 @@ export interface GeneratorSampler
   readonly eta?: number
   /** K, importance samples an example for the entropy's gradient; default 20 as published. */
   readonly samples?: number
+  /**
+   * M, latents from the prior that all of a batch's examples share as further importance samples; default 0, as published. They see where g folds over itself,
+   * which samples about each example's own latent do not: worth it for a latent of a few numbers.
+   */
+  readonly sharedSamples?: number
   /** Factor λ of the entropy in q's loss; 1 (default) is the bound itself; smaller for sharper samples of images. */
   readonly entropyWeight?: number
   /** Default Adam 1e-3 with betas (0, 0.9), as published. */
@@ -192,6 +197,7 @@ class GeneratorQ implements Q {
     if (!(Number.isFinite(entropyWeight) && entropyWeight >= 0))
       throw new RangeError(`q.entropyWeight must be a finite number ≥ 0; got ${entropyWeight}`)
     checkInteger('q.samples', samples, 1)
+    checkInteger('q.sharedSamples', options.sharedSamples ?? 0, 0)
     this.network = generator
     this.options = options
     const init = { kind: 'constant', value: Math.log(eta) } as const
@@ -232,26 +238,32 @@ class GeneratorQ implements Q {
     ]
   }
 
-  private vera(of: ModuleVariables, x: Tensor, z0: Tensor, noise: { key: Tensor; stream: number }, samples: number) {
+  private vera(
+    of: ModuleVariables,
+    x: Tensor,
+    z0: Tensor,
+    draws: { noise: { key: Tensor; stream: number }; samples: number; sharedSamples?: number },
+  ) {
     const pass = { variables: of(GENERATOR), norm: 'running' as const }
     const generator = (z: Tensor) => this.network.generate(z, pass)
     const eta = ops.exp(of('posterior').get(this.eta))
     const sigma = this.network.sigma(pass)
-    return { eta, sigma, ...veraEntropySurrogate({ generator, x, z0, eta, sigma, noise, samples }) }
+    return { eta, sigma, ...veraEntropySurrogate({ generator, x, z0, eta, sigma, ...draws }) }
   }
 
   /** η ascends the ELBO of log q(x), with one draw an example as published. */
   private posterior(r: Recorder, of: ModuleVariables, key: Tensor): Objective {
     const noise = { key, stream: STREAM.objective2 }
-    const { posteriorLoss, eta } = this.vera(of, r.read(NEGATIVES), r.read(LATENTS), noise, 1)
+    const { posteriorLoss, eta } = this.vera(of, r.read(NEGATIVES), r.read(LATENTS), { noise, samples: 1 })
     return { loss: posteriorLoss, metrics: { eta: ops.mean(eta) } }
   }
 
   /** The generator descends E_q[E] - λH(q). The value is that, by the entropy's estimate; the gradient of H is the surrogate's. */
   private adversary({ batch, energy }: Opponent, r: Recorder, of: ModuleVariables, key: Tensor): Objective {
-    const { samples = 20, entropyWeight = 1 } = this.options
+    const { samples = 20, sharedSamples = 0, entropyWeight = 1 } = this.options
+    const noise = { key, stream: STREAM.objective + 2 }
     const { x, z } = this.network.sample(key, batch, STREAM.objective, { variables: of(GENERATOR), norm: 'running' })
-    const { surrogate, entropy, metrics, sigma } = this.vera(of, x, z, { key, stream: STREAM.objective + 2 }, samples)
+    const { surrogate, entropy, metrics, sigma } = this.vera(of, x, z, { noise, samples, sharedSamples })
     const energies = energy(of(), x)
     const h = ops.add(entropy, ops.sub(surrogate, ops.stopGradient(surrogate)))
     const bound = boundOf(energy(of(), r.read('batch/data')), energies, entropy)

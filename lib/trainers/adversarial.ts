@@ -205,6 +205,7 @@ const generatorQ = z.strictObject({
     .optional(),
   eta: positive.optional(),
   samples: count.optional(),
+  sharedSamples: z.int().min(0).optional(),
   entropyWeight: amount.optional(),
   optimizer: optimizerSchema.optional(),
   posteriorOptimizer: optimizerSchema.optional(),

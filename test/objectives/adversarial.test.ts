@@ -108,13 +108,22 @@ describe('the entropy of a linear generator x = W z + σε, a Gaussian', () => {
   /** The best diagonal proposal around z₀: η² = 1/diag M. */
   const bestEta = [1 / Math.sqrt(M[0][0]), 1 / Math.sqrt(M[1][1])]
 
-  const run = (samples: number, eta: readonly number[]) =>
+  const run = (samples: number, eta: readonly number[], sharedSamples = 0) =>
     estimate((b, key) => {
       const [w, s, h] = [b.numbers(W, [D, L]), b.numbers([sigma]), b.numbers(eta, [L])]
       const generator = (z: Tensor) => ops.matmul(z, w, { transposeB: true })
       const z0 = ops.normal(key, [N, L], 10)
       const x = ops.add(generator(z0), ops.mul(ops.normal(key, [N, D], 11), s))
-      const v = veraEntropySurrogate({ generator, x, z0, eta: h, sigma: s, noise: { key, stream: 0 }, samples })
+      const v = veraEntropySurrogate({
+        generator,
+        x,
+        z0,
+        eta: h,
+        sigma: s,
+        noise: { key, stream: 0 },
+        samples,
+        sharedSamples,
+      })
       const { elbo, effectiveSamples } = v.metrics as { elbo: Tensor; effectiveSamples: Tensor }
       return [...grad(v.surrogate, [w, s]), grad(v.posteriorLoss, [h])[0] as Tensor, v.entropy, elbo, effectiveSamples]
     })
@@ -129,6 +138,19 @@ describe('the entropy of a linear generator x = W z + σε, a Gaussian', () => {
     expect(elbo?.[0]?.mean).toBeLessThan(-entropy)
     expect(effective?.[0]?.mean).toBeGreaterThan(20)
     expect(effective?.[0]?.mean).toBeLessThan(256)
+  })
+
+  test('so it has with samples that are shared, and the posterior loss does not change', async () => {
+    const [gw, gs, posterior, h] = await run(64, [0.9, 0.9], 192)
+    gw?.forEach((g, i) => {
+      expectMean(g, byW[i] as number, 0.02)
+    })
+    expectMean(gs?.[0], bySigma, 0.02 * bySigma)
+    expectMean(h?.[0], entropy, 0.02 * entropy)
+    const alone = (await run(64, [0.9, 0.9]))[2]
+    posterior?.forEach((g, i) => {
+      expect(g.mean).toBeCloseTo(alone?.[i]?.mean as number, 5)
+    })
   })
 
   test('few samples make the entropy too high, by a bias that falls with their number', async () => {
@@ -165,5 +187,42 @@ describe('the entropy of a linear generator x = W z + σε, a Gaussian', () => {
     expect(() => veraEntropySurrogate({ ...base, eta: ops.input('eta', [3]) })).toThrow(/eta must be a scalar or \[2\]/)
     expect(() => veraEntropySurrogate({ ...base, z0: ops.input('z', [3, 2]) })).toThrow(/z0 must be \[4, latent\]/)
     expect(() => veraEntropySurrogate({ ...base, samples: 0 })).toThrow(RangeError)
+  })
+})
+
+describe('a generator that folds, x = |z| + σε', () => {
+  const sigma = 0.3
+  /** H(a) of x = a|z| + σε and its slope at a = 1, by the midpoint rule. */
+  const entropyAt = (a: number): number => {
+    const h = 0.01
+    const grid = (low: number, high: number) =>
+      Array.from({ length: Math.round((high - low) / h) }, (_, i) => low + (i + 0.5) * h)
+    const normal = (x: number, s: number) => Math.exp(-0.5 * (x / s) ** 2) / (s * Math.sqrt(2 * Math.PI))
+    const halves = grid(0, 6).map((z) => [a * z, 2 * normal(z, 1) * h] as const)
+    return grid(-2, 8).reduce((sum, x) => {
+      const p = halves.reduce((q, [m, w]) => q + w * normal(x - m, sigma), 0)
+      return p > 0 ? sum - p * Math.log(p) * h : sum
+    }, 0)
+  }
+  const entropy = entropyAt(1)
+  const slope = (entropyAt(1.01) - entropyAt(0.99)) / 0.02
+
+  const run = (sharedSamples: number) =>
+    estimate((b, key) => {
+      const [a, s, eta] = [b.numbers([1]), b.numbers([sigma]), b.numbers([0.3], [1])]
+      const generator = (z: Tensor) => ops.mul(ops.abs(z), a)
+      const z0 = ops.normal(key, [N, 1], 10)
+      const x = ops.add(generator(z0), ops.mul(ops.normal(key, [N, 1], 11), s))
+      const noise = { key, stream: 0 }
+      const v = veraEntropySurrogate({ generator, x, z0, eta, sigma: s, noise, samples: 64, sharedSamples })
+      return [v.entropy, grad(v.surrogate, [a])[0] as Tensor]
+    })
+
+  test('seems to have more entropy than it has to samples about z₀ alone, by about log 2; shared ones see both sides', async () => {
+    const [alone] = await run(0)
+    expect(alone?.[0]?.mean).toBeGreaterThan(entropy + 0.4)
+    const [h, g] = await run(256)
+    expectMean(h?.[0], entropy, 0.02)
+    expectMean(g?.[0], slope, 0.02)
   })
 })

@@ -4,7 +4,7 @@
  * draws (R-hat, effective sample size) lib/evaluation's.
  */
 import { checkInteger } from '../graph/checks.ts'
-import { LangevinError } from '../graph/errors.ts'
+import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
@@ -64,6 +64,7 @@ export class Chains {
    * @throws RangeError, LangevinError E_SHAPE, E_CONFIG for what does not fit.
    */
   static async start(source: DensitySource, options: ChainsOptions = {}): Promise<Chains> {
+    checkNames(options)
     const sampler: Sampler = makeSampler(options.sampler ?? { kind: 'sgld' })
     if ('network' in source) checkDiscrete(sampler, source.network)
     const start = options.start ?? sampler.start ?? { kind: 'uniform' }
@@ -326,4 +327,13 @@ async function inPieces(
 function pieceOf(steps: number, done: number, wanted: number): number {
   const each = done > 0 ? steps / done : 4
   return Math.min(512, Math.max(8, Math.ceil((wanted - done) * each)))
+}
+
+const optionNames = ['sampler', 'chains', 'start', 'seed', 'class', 'norm', 'sigma', 'temperature']
+
+/** A misspelled option would be left out in silence. */
+function checkNames(options: ChainsOptions): void {
+  const wrong = Object.keys(options).find((name) => !optionNames.includes(name))
+  if (wrong !== undefined)
+    throw new LangevinError('E_CONFIG', `Chains: option '${wrong}' is not known.${suggestion(wrong, optionNames)}`)
 }

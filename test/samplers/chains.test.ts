@@ -251,6 +251,15 @@ describe('what chains run on', () => {
 describe('running', () => {
   const options = { sampler: { kind: 'mala', stepSize: 0.4 }, chains: 30, seed: 9 } as const
 
+  test('sample() without a sampler is NUTS; a misspelled option names the right one', async () => {
+    const { draws, stepSize } = await sample(standard, { chains: 2, draws: 3, warmup: 20 })
+    const nuts = await sample(standard, { sampler: { kind: 'nuts' }, chains: 2, draws: 3, warmup: 20 })
+    expect(draws).toEqual(nuts.draws)
+    expect(stepSize).toBeGreaterThan(0)
+    const wrong = { smapler: { kind: 'mala' } } as object
+    await expect(sample(standard, wrong)).rejects.toThrow(/'smapler' is not known. Did you mean 'sampler'/)
+  })
+
   test('sample() is start, warm-up and draw', async () => {
     const sampler = { kind: 'mala', warmup: 40 } as const
     const progress: [number, number][] = []

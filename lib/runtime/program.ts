@@ -73,9 +73,10 @@ export class Program {
     const { signal } = options
     const cancel = (): void => this.handle.cancel()
     if (!signal) return native('program', () => this.handle.run(steps))
+    // Too late to begin: a short run could be over before a cancel reaches it.
+    if (signal.aborted) return { ...(await native('program', () => this.handle.run(0))), cancelled: true }
     const pending = native('program', () => this.handle.run(steps))
-    if (signal.aborted) cancel()
-    else signal.addEventListener('abort', cancel, { once: true })
+    signal.addEventListener('abort', cancel, { once: true })
     try {
       return await pending
     } finally {

@@ -118,6 +118,9 @@ describe('cancelling', () => {
     setTimeout(() => controller.abort(), 20)
     expect((await running).cancelled).toBe(true)
     expect(await program.run(1e12, { signal: controller.signal })).toMatchObject({ cancelled: true })
+    // However short: an aborted signal lets nothing begin.
+    for (let i = 0; i < 20; i++)
+      expect(await program.run(1, { signal: controller.signal })).toMatchObject({ cancelled: true, completed: 0 })
     expect((await program.run(3, { signal: new AbortController().signal })).completed).toBe(3)
   })
 })

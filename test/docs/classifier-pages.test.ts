@@ -1,31 +1,12 @@
-/** The scripts of the pages on methods that train classifiers as energies, as they stand; and the configurations and links of all method pages. */
+/** The scripts of the pages on methods that train classifiers as energies, as they stand; and the configurations of all pages. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../../lib/cli/config.ts'
-import { numbersIn, root, runBlock } from './pages.ts'
+import { pageRunner, root } from './pages.ts'
 
-let folder = ''
-const before = process.cwd()
-const log = vi.spyOn(console, 'log').mockImplementation(() => {})
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'langevin-docs-'))
-  process.chdir(folder)
-  log.mockClear()
-})
-
-afterEach(async () => {
-  process.chdir(before)
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function printed(page: string, index = 0): Promise<number[][]> {
-  await runBlock(folder, `docs/${page}.md`, index)
-  return log.mock.calls.map((line) => numbersIn([line]))
-}
+const { numbers: printed } = pageRunner()
 
 describe('docs/jem.md', () => {
   test('digits are classified, told from noise, drawn and exported', async () => {
@@ -83,11 +64,4 @@ test.each(pages)('configurations in docs/%s are valid', async (page) => {
     const value = JSON.parse(json as string) as { readonly method?: string }
     expect(parseConfig(value, page)).toEqual(value)
   }
-})
-
-test.each(pages)('links of docs/%s lead to files that exist', async (page) => {
-  const text = await readFile(join(root, 'docs', page), 'utf8')
-  const targets = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map((m) => m[1] as string)
-  const missing = targets.filter((t) => !/^[a-z]+:/.test(t) && !existsSync(resolve(root, 'docs', t)))
-  expect(missing).toEqual([])
 })

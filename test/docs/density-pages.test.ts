@@ -1,30 +1,9 @@
 /** The scripts of the pages on methods that give densities and samplers (noise, flows, adversaries, RBMs, discrete energies), as they stand. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { numbersIn, runBlock } from './pages.ts'
+import { describe, expect, test } from 'vitest'
+import { pageRunner } from './pages.ts'
 
-let folder = ''
-const before = process.cwd()
-const log = vi.spyOn(console, 'log').mockImplementation(() => {})
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'langevin-docs-'))
-  process.chdir(folder)
-  log.mockClear()
-})
-
-afterEach(async () => {
-  process.chdir(before)
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function printed(page: string, index = 0): Promise<number[][]> {
-  await runBlock(folder, `docs/${page}.md`, index)
-  return log.mock.calls.map((line) => numbersIn([line]))
-}
+const { numbers: printed } = pageRunner()
 
 describe('docs/noise-contrastive.md', () => {
   test('log Z is learned with the density of the moons', async () => {

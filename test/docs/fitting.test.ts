@@ -1,31 +1,9 @@
 /** The scripts of the pages on methods that fit an energy, as they stand: what they print must be what the page says they do. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { numbersIn, runBlock } from './pages.ts'
+import { describe, expect, test } from 'vitest'
+import { pageRunner } from './pages.ts'
 
-let folder = ''
-const before = process.cwd()
-const log = vi.spyOn(console, 'log').mockImplementation(() => {})
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'langevin-docs-'))
-  process.chdir(folder)
-  log.mockClear()
-})
-
-afterEach(async () => {
-  process.chdir(before)
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function printed(page: string, index: number): Promise<unknown[][]> {
-  await runBlock(folder, `docs/${page}.md`, index)
-  numbersIn(log.mock.calls)
-  return log.mock.calls
-}
+const { lines: printed } = pageRunner()
 
 describe('docs/score-matching.md', () => {
   test('the sliced estimator learns the moons, and the model is sampled and exported', async () => {

@@ -1,31 +1,9 @@
 /** The scripts of the pages on samplers, compositions, evaluation and data, as they stand: what they print must be what the pages say. */
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { numbersIn, runBlock } from './pages.ts'
+import { describe, expect, test } from 'vitest'
+import { pageRunner } from './pages.ts'
 
-let folder = ''
-const before = process.cwd()
-const log = vi.spyOn(console, 'log').mockImplementation(() => {})
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'langevin-docs-'))
-  process.chdir(folder)
-  log.mockClear()
-})
-
-afterEach(async () => {
-  process.chdir(before)
-  await rm(folder, { recursive: true, force: true })
-})
-
-/** The numbers of each printed line. */
-async function printed(page: string, index: number): Promise<number[][]> {
-  await runBlock(folder, `docs/${page}.md`, index)
-  return log.mock.calls.map((line) => numbersIn([line]))
-}
+const { numbers: printed } = pageRunner()
 
 /** A row by its place; what is missing fails the test where it is used. */
 const at = (rows: number[][], i: number): number[] => rows[i] ?? []

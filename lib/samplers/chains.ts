@@ -25,7 +25,7 @@ import { bindSource, type DensitySource, deviceOf, type SourceOptions, shapeOf }
 import type { StartOptions } from './starts.ts'
 
 export interface ChainsOptions extends SourceOptions {
-  /** Default SGLD with JEM's settings. */
+  /** Default NUTS, which is exact and tunes itself (`warmup`). */
   readonly sampler?: SamplerOptions
   /** Number of chains; ignored when `start` is a tensor. Default 100. */
   readonly chains?: number
@@ -65,7 +65,7 @@ export class Chains {
    */
   static async start(source: DensitySource, options: ChainsOptions = {}): Promise<Chains> {
     checkNames(options)
-    const sampler: Sampler = makeSampler(options.sampler ?? { kind: 'sgld' })
+    const sampler: Sampler = makeSampler(options.sampler ?? { kind: 'nuts' })
     if ('network' in source) checkDiscrete(sampler, source.network)
     const start = options.start ?? sampler.start ?? { kind: 'uniform' }
     const given = 'data' in start ? start : undefined

@@ -16,13 +16,12 @@ const BURN_IN = 500
 
 /**
  * The draws [chains, draws, ...shape] and what the run tells; `onProgress` sees warm-up and draws, one after the other. R-hat and effective
- * sample sizes are in lib/evaluation. The default sampler is NUTS, which tunes itself.
+ * sample sizes are in lib/evaluation.
  * @example await sample(model, { sampler: { kind: 'nuts' }, chains: 4, draws: 1000 })
  * @throws LangevinError E_CONFIG, E_SHAPE for what does not fit, E_CANCELLED; RangeError for impossible values
  */
 export async function sample(source: DensitySource, options: SampleChainsOptions = {}): Promise<Draws> {
-  const { draws, warmup, thin, signal, onProgress, sampler = { kind: 'nuts' }, ...rest } = options
-  const start = { ...rest, sampler }
+  const { draws, warmup, thin, signal, onProgress, ...start } = options
   const run: RunOptions = { ...(signal && { signal }), ...(onProgress && { onProgress }) }
   const chains = await Chains.start(source, start)
   try {

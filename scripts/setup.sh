@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a clone ready: system packages (Debian and Ubuntu: installed; elsewhere: named), npm packages, the native addon and dist/.
 # Does only what is missing or out of date, and says nothing where there is nothing to do. Needs no terminal.
+# With --browser also a Chromium for the test of examples/browser (Debian and Ubuntu), which is skipped where there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -79,8 +80,16 @@ step() {
   rm -f "$log"
 }
 
+# The browser is for one test, so that it cannot be had is said, but stops nothing.
+check_browser() {
+  ! have chromium && ! have chromium-browser && ! have google-chrome || return 0
+  if have apt-get && (apt_install chromium); then return; fi
+  say 'no Chromium here: the test of the page in examples/browser will be skipped; install chromium to run it'
+}
+
 check_node
 check_packages
+[ "${1:-}" != --browser ] || check_browser
 # No package here needs its install script; onnxruntime-node's would fetch a CUDA provider.
 if stale node_modules/.package-lock.json package-lock.json; then
   step 'installing npm packages' npm ci --ignore-scripts

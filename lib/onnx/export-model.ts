@@ -1,5 +1,4 @@
 /** Exports a model's logits, energy and score as one ONNX file and checks it in ONNX Runtime before leaving it there. */
-import { rename, rm } from 'node:fs/promises'
 import { LangevinError } from '../graph/errors.ts'
 import { hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
@@ -10,8 +9,8 @@ import { input, scalar } from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { buildOnnx, type Trace } from './exporter.ts'
-import { saveOnnx } from './save.ts'
 import { type Verification, verifyOnnx } from './verify.ts'
+import { writeVerified } from './write-verified.ts'
 
 export interface ExportModelOptions {
   /** Any of logits, energy, score; default all that the model has. */
@@ -69,26 +68,9 @@ export async function exportOnnx(model: Model, path: string, options: ExportMode
     modelName: model.network.config.kind,
   })
   const save = options.externalData === undefined ? {} : { externalData: options.externalData }
-  if (options.verify === false) {
-    const saved = await saveOnnx(path, message, save)
-    return { path: saved.path, bytes: saved.bytes, outputs, opset, verification: undefined }
-  }
-  const candidate = `${path}.unverified`
-  const saved = await saveOnnx(candidate, message, save)
-  try {
-    const verification = await verifyModel(candidate, model, outputs, undefined, sigma)
-    if (!verification.ok) throw disagreement(path, verification)
-    if (saved.dataPath === undefined) {
-      await rename(candidate, path)
-      return { path, bytes: saved.bytes, outputs, opset, verification }
-    }
-    // External data is named after the model file, so the checked model is written again under its own name.
-    const final = await saveOnnx(path, message, save)
-    return { path: final.path, bytes: final.bytes, outputs, opset, verification }
-  } finally {
-    await rm(candidate, { force: true })
-    if (saved.dataPath !== undefined) await rm(saved.dataPath, { force: true })
-  }
+  const verify = (candidate: string) => verifyModel(candidate, model, outputs, undefined, sigma)
+  const written = await writeVerified(path, message, save, options.verify === false ? undefined : verify)
+  return { path: written.path, bytes: written.bytes, outputs, opset, verification: written.verification }
 }
 
 function checkSigma(model: Model, sigma: ExportModelOptions['sigma']): void {
@@ -151,14 +133,4 @@ export function verifyModel(
       return new Map(entries)
     },
   })
-}
-
-function disagreement(path: string, verification: Verification): LangevinError {
-  const worst = verification.outputs
-    .filter((o) => !o.ok)
-    .map((o) => `${o.name} (batch ${o.batch}): ${o.maxRel.toExponential(2)} > ${o.tolerance}`)
-  return new LangevinError(
-    'E_ONNX',
-    `ONNX Runtime disagrees with the model, so '${path}' was not written: ${worst.join('; ')}. This is a bug in langevin; please report it.`,
-  )
 }

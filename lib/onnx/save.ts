@@ -15,6 +15,8 @@ import { type ModelProto, ModelProtoSchema, type TensorProto, TensorProtoSchema 
 export interface SaveOnnxOptions {
   /** Whether parameters go to a file of their own. Default: only if the model would exceed 2 GB. */
   readonly externalData?: boolean
+  /** The file that the model is going to be renamed to: external data is named after it. Default `path`. */
+  readonly renamedTo?: string
 }
 
 /** What was written. */
@@ -55,7 +57,7 @@ export async function saveOnnx(
   }
   const message = model instanceof Uint8Array ? decodeOnnx(model) : shallow(model)
   const large = (message.graph?.initializer ?? []).filter((t) => t.rawData.byteLength >= smallest)
-  const name = `${basename(target)}.${hashOf(large)}.data`
+  const name = `${basename(options.renamedTo ?? target)}.${hashOf(large)}.data`
   const dataPath = join(dirname(target), name)
   const size = await writeData(dataPath, large)
   const stored = new Map(large.map((t, i) => [t, i]))
@@ -138,7 +140,7 @@ async function writeData(path: string, tensors: readonly TensorProto[]): Promise
 }
 
 /** Removes the data files of earlier versions of this model, except `keep`. */
-async function removeOldData(target: string, keep?: string): Promise<void> {
+export async function removeOldData(target: string, keep?: string): Promise<void> {
   const prefix = `${basename(target)}.`
   for (const entry of await readdir(dirname(target))) {
     if (entry === keep || !entry.startsWith(prefix)) continue

@@ -67,6 +67,7 @@ export interface AdversarialOptions extends EnergyOptions {
 }
 
 class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
+  override readonly exact = true
   readonly q: Q
   readonly modules: readonly Module[]
   private readonly weights: AdversarialWeights
@@ -157,7 +158,7 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
   }
 
   override async sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    const { from = options.class === undefined && options.steps === undefined ? 'model' : 'start' } = options
+    const from = this.sourceOf(options)
     const { chains = 256 } = this.options.sampling ?? {}
     if (from !== 'model') return super.sampling(state, { ...options, from })
     if (options.class !== undefined)

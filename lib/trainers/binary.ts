@@ -44,10 +44,16 @@ export class BinaryUnits {
     return zeroOne(x, this.values)
   }
 
+  /** The two values are 0 and 1 themselves. */
+  get plain(): boolean {
+    const [off, on] = this.values
+    return off === 0 && on === 1
+  }
+
   /** The opposite of {@link toUnit}. */
   fromUnit(b: Tensor): Tensor {
     const [off, on] = this.values
-    return off === 0 && on === 1 ? b : ops.add(ops.mul(b, on - off), off)
+    return this.plain ? b : ops.add(ops.mul(b, on - off), off)
   }
 
   /** A batch with every number at one of the two values. */

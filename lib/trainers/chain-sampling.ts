@@ -4,6 +4,7 @@
  */
 import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
+import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { Network } from '../nn/network.ts'
 import { Variables } from '../nn/variables.ts'
@@ -14,11 +15,12 @@ import type { Sampler } from '../samplers/sampler.ts'
 import { networkTarget, type Target } from '../samplers/target.ts'
 import { recordRound, samplerRound } from './chain-round.ts'
 import type { ChainStarts } from './chain-starts.ts'
-import type { SamplingCode } from './method.ts'
+import type { ChainRound, SamplingCode } from './method.ts'
 import { BUFFER, type Replay } from './replay.ts'
 import { SAMPLE_CHAIN_KEY, SAMPLE_KEY, SAMPLE_X, type SampleOptions } from './sampling.ts'
 import { STREAM } from './streams.ts'
 
+/** A chain as data: what `sampling` runs natively, and what an export writes as a graph. */
 export interface ChainSampling {
   /** Chains at a time. */
   readonly batch: number
@@ -30,10 +32,21 @@ export interface ChainSampling {
   readonly norm: 'batch' | 'running'
   /** Each chain is of p(x|y) for a class of its own, even if none is asked for. */
   readonly perClass?: boolean
-  /** Steps from fresh starts; default ten rounds of the sampler. */
-  readonly steps?: number
-  /** Target, if it is not the network's own density. */
-  target?(variables: Variables, classes: Tensor | undefined): Target
+  /** Steps from fresh starts, or the name of an int32 scalar of the state that says how many; default ten rounds of the sampler. */
+  readonly steps?: ChainRound['steps']
+  /** Target, if it is not the network's own density; `values` then makes samples of the chains' ends. */
+  readonly own?: {
+    target(variables: Variables, classes: Tensor | undefined): Target
+    values(x: Tensor): Tensor
+  }
+}
+
+/** Steps of a chain from a fresh start; `tensors` are those of the run. */
+export function freshSteps({ steps, sampler }: ChainSampling, tensors: ReadonlyMap<string, HostTensor>): number {
+  if (steps === undefined || typeof steps === 'number') return steps ?? sampler.steps * 10
+  const found = tensors.get(steps.from)
+  if (found === undefined) throw new LangevinError('E_CHECKPOINT', `sample: the run has no tensor '${steps.from}'`)
+  return found.data[0] as number
 }
 
 /** Rows of the buffer that the batch came from. */
@@ -51,8 +64,7 @@ export async function chainSampling(
   const from = options.from ?? (wanted === undefined && state.has(BUFFER) ? 'buffer' : 'start')
   checkDiscrete(sampler, network)
   checkSource(from, state, sampling)
-  const fresh = sampling.steps ?? sampler.steps * 10
-  const steps = options.steps ?? (from === 'buffer' ? sampler.steps : fresh)
+  const steps = options.steps ?? (from === 'buffer' ? sampler.steps : await stepsOf(state, sampling))
   checkInteger('sample: steps', steps, 0)
   const begin = new Recorder(state)
   recordStart(begin, sampling, from, wanted)
@@ -66,19 +78,32 @@ export async function chainSampling(
     target: (r) => {
       const classes = wanted !== undefined || perClass ? r.read('sample/classes') : undefined
       const variables = new Variables((v) => r.read(v.name))
-      if (sampling.target !== undefined) return sampling.target(variables, classes)
+      if (sampling.own !== undefined) return sampling.own.target(variables, classes)
       const conditional = classes === undefined ? {} : { classes }
       return networkTarget(network, { variables, norm }, { firstStage: sampler.firstStage, ...conditional })
     },
   })
   const code = await recordRound(state, stages, round, steps)
-  if (from !== 'buffer' || sampling.replay === undefined) return { code, stages }
+  const goesOn = from === 'buffer' && sampling.replay !== undefined
+  if (!goesOn && sampling.own === undefined) return { code, stages }
   // Back to where they came from (in the state of this sampling alone), so that more samples than rows go on from the first ones.
   const end = new Recorder(state)
-  end.write(BUFFER, sampling.replay.put(end.read(BUFFER), end.read(ROWS), end.read(SAMPLE_X)))
+  const x = end.read(SAMPLE_X)
+  if (goesOn) end.write(BUFFER, sampling.replay.put(end.read(BUFFER), end.read(ROWS), x))
+  if (sampling.own !== undefined) end.write(SAMPLE_X, sampling.own.values(x))
   const back = await end.compile('end')
   stages.push(back)
   return { code: [...code, runStage(back)], stages }
+}
+
+/** Steps from a fresh start. */
+async function stepsOf(state: State, sampling: ChainSampling): Promise<number> {
+  const { steps } = sampling
+  const from = typeof steps === 'object' ? steps.from : undefined
+  return freshSteps(
+    sampling,
+    new Map(from !== undefined && state.has(from) ? [[from, await state.get(from).read()]] : []),
+  )
 }
 
 function recordStart(r: Recorder, sampling: ChainSampling, from: string, wanted: number | undefined): void {

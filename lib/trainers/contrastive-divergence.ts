@@ -21,12 +21,11 @@ import { samplerSchema, startSchema } from '../samplers/schema.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget, type Target } from '../samplers/target.ts'
 import { samplerRound } from './chain-round.ts'
-import { chainSampling } from './chain-sampling.ts'
+import type { ChainSampling } from './chain-sampling.ts'
 import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
-import type { ChainRound, MethodContext, MethodDefinition, Objective, SamplingCode } from './method.ts'
+import type { ChainRound, MethodContext, MethodDefinition, Objective } from './method.ts'
 import { BUFFER, Replay, type ReplayOptions } from './replay.ts'
-import type { SampleOptions } from './sampling.ts'
 import { energyFields, replaySchema } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
@@ -203,14 +202,12 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
     r.write(BUFFER, this.replay.put(r.read(BUFFER), r.read(ROWS), ends))
   }
 
-  override sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+  override chain(): ChainSampling {
     const { chainNorm: norm = 'running', sampling } = this.options
     const steps = sampling?.steps ?? this.sampler.steps * (this.from === 'noise' ? 1 : 10)
     const sampler = sampling?.sampler === undefined ? this.sampler : makeSampler(sampling.sampler)
     const replay = this.replay === undefined ? {} : { replay: this.replay }
-    const batch = sampling?.chains ?? this.count
-    const starts = this.afterwards
-    return chainSampling(state, this.network, { batch, sampler, starts, norm, steps, ...replay }, options)
+    return { batch: sampling?.chains ?? this.count, sampler, starts: this.afterwards, norm, steps, ...replay }
   }
 }
 

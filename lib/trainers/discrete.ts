@@ -11,15 +11,14 @@ import type { Model } from '../nn/model.ts'
 import { type DiscreteKind, pseudoLikelihood, ratioMatching } from '../objectives/discrete.ts'
 import type { Terms } from '../objectives/terms.ts'
 import { count } from '../runtime/check-options.ts'
-import { Recorder, runStage, type State } from '../runtime/state.ts'
+import type { State } from '../runtime/state.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
 import { networkTarget } from '../samplers/target.ts'
 import { type Binarize, BinaryUnits, checkOneHot } from './binary.ts'
-import { chainSampling } from './chain-sampling.ts'
+import type { ChainSampling } from './chain-sampling.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
-import type { MethodContext, MethodDefinition, SamplingCode } from './method.ts'
-import { SAMPLE_X, type SampleOptions } from './sampling.ts'
+import type { MethodContext, MethodDefinition } from './method.ts'
 import { energyFields } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
@@ -57,6 +56,7 @@ class DiscreteMethod extends EnergyMethod<DiscreteOptions> {
   }
 
   protected override startOptions(): StartOptions {
+    // Any point will do: sweeps forget it, and other samplers round it to 0 or 1.
     return this.options.sampling?.start ?? { kind: 'uniform', low: 0, high: 1 }
   }
 
@@ -85,35 +85,24 @@ class DiscreteMethod extends EnergyMethod<DiscreteOptions> {
     return sweeps ? { kind: 'blockGibbs' } : { kind: 'gibbsWithGradients', form: this.kind }
   }
 
-  /** Chains over 0 and 1, brought to the values of x at their end. */
-  override async sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    const { steps = 1000, chains = 256 } = this.options.sampling ?? {}
+  /** Sweeps are over the network's own values; other samplers' chains over 0 and 1, which are brought to the values of x at their end. */
+  override chain(): ChainSampling {
+    const { steps = 1000, chains: batch = 256 } = this.options.sampling ?? {}
     const sampler = makeSampler(this.samplerOptions())
-    const drawn = await chainSampling(
-      state,
-      this.network,
-      {
-        batch: chains,
-        sampler,
-        starts: this.starts,
-        norm: 'running',
-        steps,
-        target: (variables, classes) => {
-          const { units } = this
+    const plain = { batch, sampler, starts: this.starts, norm: 'running' as const, steps }
+    const { units, network } = this
+    if (sampler.kind === 'blockGibbs' || units.plain) return plain
+    return {
+      ...plain,
+      own: {
+        target(variables, classes) {
           const conditional = classes === undefined ? {} : { classes }
-          const { logDensity, sweep } = networkTarget(this.network, { variables, norm: 'running' }, conditional)
-          return {
-            logDensity: (b) => logDensity(units.fromUnit(b)),
-            ...(sweep && { sweep: (b, key, stream) => units.toUnit(sweep(units.fromUnit(b), key, stream)) }),
-          }
+          const { logDensity } = networkTarget(network, { variables, norm: 'running' }, conditional)
+          return { logDensity: (b) => logDensity(units.fromUnit(b)) }
         },
+        values: (b) => units.fromUnit(b),
       },
-      options,
-    )
-    const r = new Recorder(state)
-    r.write(SAMPLE_X, this.units.fromUnit(r.read(SAMPLE_X)))
-    const last = await r.compile('values')
-    return { code: [...drawn.code, runStage(last)], stages: [...drawn.stages, last] }
+    }
   }
 }
 

@@ -31,7 +31,7 @@ import {
   takeRows,
 } from './batches.ts'
 import { samplerRound } from './chain-round.ts'
-import { chainSampling } from './chain-sampling.ts'
+import { type ChainSampling, chainSampling } from './chain-sampling.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { CONTRAST_STEPS, ContrastSchedule } from './contrast-schedule.ts'
 import { ContrastSource, plainContrast } from './contrast-source.ts'
@@ -266,16 +266,19 @@ class DualAdversarialMethod implements Method {
 
   async reinitialize(_state: State, _seed: number): Promise<void> {}
 
-  async sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+  chain(): ChainSampling {
     const { sampling, ascent = {} } = this.context.options
     const { stepSize = this.settings.ascent.stepSize, chains: batch = 256 } = sampling ?? {}
     const { bounds } = this.settings.attack
-    const reached = (await state.get(CONTRAST_STEPS).read()).data[0] as number
-    const steps = sampling?.steps ?? reached
+    // As many as training has reached.
+    const steps = sampling?.steps ?? { from: CONTRAST_STEPS }
     const perClass = ascent.of === 'label'
-    const sampler = makeNormalizedAscent({ kind: 'normalizedAscent', stepSize, bounds, steps: Math.max(1, steps) })
-    const settings = { batch, sampler, starts: this.source.afterwards, norm: 'running' as const, perClass, steps }
-    return chainSampling(state, this.context.network, settings, options)
+    const sampler = makeNormalizedAscent({ kind: 'normalizedAscent', stepSize, bounds })
+    return { batch, sampler, starts: this.source.afterwards, norm: 'running', perClass, steps }
+  }
+
+  sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    return chainSampling(state, this.context.network, this.chain(), options)
   }
 }
 

@@ -21,7 +21,7 @@ import {
   orderedRows,
   takeRows,
 } from './batches.ts'
-import { chainSampling } from './chain-sampling.ts'
+import { type ChainSampling, chainSampling } from './chain-sampling.ts'
 import { ChainStarts } from './chain-starts.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { DEFAULT_BATCH } from './engine.ts'
@@ -88,6 +88,7 @@ export interface LossContext {
 /** A method of one phase with a batch of data. Its subclasses give the loss, and what else they need. */
 export abstract class EnergyMethod<Options extends EnergyOptions> implements Method, Phase {
   readonly name: string = ''
+  readonly exact: boolean = false
   protected readonly network: Network
   protected readonly options: Options
   protected readonly data: DataDescription
@@ -180,14 +181,22 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
   }
 
   sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    return chainSampling(state, this.network, this.chain(), options)
+  }
+
+  /** Where samples come from if nothing is said, in methods that draw exactly or train a flow beside the energy. */
+  protected sourceOf({ from, class: wanted, steps }: SampleOptions): 'buffer' | 'start' | 'model' {
+    return from ?? (this.exact && wanted === undefined && steps === undefined ? 'model' : 'start')
+  }
+
+  chain(): ChainSampling {
     const { steps, start, chains = 256 } = this.options.sampling ?? {}
     const sampler = makeSampler(this.samplerOptions())
     // A schedule (annealed Langevin) has its own length and, unless the options say otherwise, its own starts.
     const length = steps ?? (sampler.schedule ? sampler.steps : 1000)
     const own = start === undefined ? sampler.start : undefined
     const starts = own === undefined ? this.starts : new ChainStarts(own, this.data)
-    const settings = { batch: chains, sampler, starts, norm: 'running' as const, steps: length }
-    return chainSampling(state, this.network, settings, options)
+    return { batch: chains, sampler, starts, norm: 'running', steps: length }
   }
 
   protected samplerOptions(): SamplerOptions {

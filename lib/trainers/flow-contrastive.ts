@@ -21,7 +21,6 @@ import { FLOW, type FlowSource, plainFlow, trainedFlow } from './flow-module.ts'
 import type { MethodContext, MethodDefinition, ModuleVariables, Objective, Phase, Segment } from './method.ts'
 import { ContrastiveMethod, type ContrastiveOptions, flowOf, logZOf, NOISE } from './noise-contrastive.ts'
 import { flowNoise, LOG_Z } from './noise-distribution.ts'
-import type { SampleOptions } from './sampling.ts'
 import { energyFields, optimizerSchema } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
@@ -46,6 +45,7 @@ export interface FlowContrastiveOptions extends ContrastiveOptions {
 const FLOW_DATA = 'batch/flowData'
 
 class FlowContrastiveMethod extends ContrastiveMethod<FlowContrastiveOptions> {
+  override readonly exact = true
   private readonly flow: Flow
   private readonly threshold: number
 
@@ -109,10 +109,6 @@ class FlowContrastiveMethod extends ContrastiveMethod<FlowContrastiveOptions> {
     // The energy's phase, which comes before in the step, has left it there.
     const gate = ops.gt(r.read('metric/accuracy'), this.threshold)
     return { loss: flowLoss, metrics: { flowUpdates: ops.cast(gate, 'float32') }, gate }
-  }
-
-  protected override defaultSource(options: SampleOptions): 'start' | 'model' {
-    return options.class === undefined && options.steps === undefined ? 'model' : 'start'
   }
 }
 

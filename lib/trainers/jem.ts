@@ -29,7 +29,7 @@ import {
   takeRows,
 } from './batches.ts'
 import { samplerRound } from './chain-round.ts'
-import { chainSampling } from './chain-sampling.ts'
+import { type ChainSampling, chainSampling } from './chain-sampling.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { DEFAULT_BATCH } from './engine.ts'
 import {
@@ -106,12 +106,15 @@ export class JemMethod implements Method, Phase {
     await this.settings.replay.setup(state, data)
   }
 
-  sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    const { weights, classConditional, chainNorm, ...settings } = this.settings
+  chain(): ChainSampling {
+    const { weights, classConditional, chainNorm: norm, batch, sampler, replay } = this.settings
     // Chains that were trained per class go on per class.
     const perClass = classConditional || (weights.px === 0 && weights.pxy > 0)
-    const { starts } = settings.replay
-    return chainSampling(state, this.network, { ...settings, starts, norm: chainNorm, perClass }, options)
+    return { batch, sampler, replay, starts: replay.starts, norm, perClass }
+  }
+
+  sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+    return chainSampling(state, this.network, this.chain(), options)
   }
 
   reinitialize(state: State, seed: number): Promise<void> {

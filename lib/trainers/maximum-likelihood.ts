@@ -27,15 +27,15 @@ export interface MaximumLikelihoodOptions extends EnergyOptions {
 }
 
 class MaximumLikelihoodMethod extends EnergyMethod<MaximumLikelihoodOptions> {
-  private readonly isFlow: boolean
+  override readonly exact: boolean
   private readonly given: Flow | undefined
 
   constructor(context: MethodContext<MaximumLikelihoodOptions>) {
     super(context)
     const { kind } = context.network.config
-    this.isFlow = kind === 'flow'
+    this.exact = kind === 'flow'
     this.given = context.model instanceof FlowModel ? context.model.flow : undefined
-    if (!this.isFlow && context.options.normalized !== true) {
+    if (!this.exact && context.options.normalized !== true) {
       throw new LangevinError(
         'E_CONFIG',
         `maximumLikelihood needs a normalised energy, as a flow's is; network '${kind}' has an unknown log Z. Take a FlowModel, or another method (contrastiveDivergence, noiseContrastive, scoreMatching); for an energy of one's own that is normalised set normalized: true`,
@@ -45,7 +45,9 @@ class MaximumLikelihoodMethod extends EnergyMethod<MaximumLikelihoodOptions> {
 
   protected override startOptions(): StartOptions {
     // A flow draws by itself; no covariance of the data is needed unless chains are asked for by option.
-    return this.options.sampling?.start ?? (this.isFlow ? { kind: 'uniform' } : super.startOptions())
+    return (
+      this.options.sampling?.start ?? (this.network.config.kind === 'flow' ? { kind: 'uniform' } : super.startOptions())
+    )
   }
 
   protected terms({ x, energy }: LossContext): Terms {
@@ -54,9 +56,8 @@ class MaximumLikelihoodMethod extends EnergyMethod<MaximumLikelihoodOptions> {
   }
 
   override sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
-    const chains = options.steps !== undefined || options.class !== undefined
-    const { from = this.isFlow && !chains ? 'model' : 'start' } = options
-    if (!this.isFlow || from !== 'model') return super.sampling(state, { ...options, from })
+    const from = this.sourceOf(options)
+    if (!this.exact || from !== 'model') return super.sampling(state, { ...options, from })
     const flow = this.given ?? flowModule(this.network.config.flow as FlowConfig, this.network.shape).flow
     return flowSampling(state, flow, this.options.sampling?.chains ?? 256, '')
   }

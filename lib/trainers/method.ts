@@ -13,6 +13,7 @@ import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
 import type { Instruction } from '../runtime/program.ts'
 import type { Recorder, Stage, State } from '../runtime/state.ts'
+import type { ChainSampling } from './chain-sampling.ts'
 import type { DataDescription } from './checkpoint.ts'
 import type { CommonOptions } from './options.ts'
 import type { SampleOptions } from './sampling.ts'
@@ -65,6 +66,10 @@ export interface Method {
    * (`chain/`, `start/`, ...). Each run of the code leaves a batch in `sample/x` [n, ...shape]; draws come from `sample/key`.
    */
   sampling(state: State, options: SampleOptions): Promise<SamplingCode>
+  /** The chain of `sampling` as data; none for methods that only draw exactly. */
+  chain?(): ChainSampling
+  /** Unless chains are asked for, samples are exact draws of a flow or generator: the model itself, or the module `flow` or `generator`. */
+  readonly exact?: boolean
 }
 
 export interface SamplingCode {

@@ -134,14 +134,9 @@ export abstract class ContrastiveMethod<Options extends ContrastiveOptions> exte
     return [{ name: 'likelihood', until, phases: [likelihoodPhase({ flow, optimizer, draw })] }]
   }
 
-  /** Where samples come from if nothing is said. */
-  protected defaultSource(_: SampleOptions): 'start' | 'model' {
-    return 'start'
-  }
-
   override sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
     const { flow } = this.noise
-    const from = options.from ?? this.defaultSource(options)
+    const from = this.sourceOf(options)
     if (flow === undefined || from !== 'model') return super.sampling(state, { ...options, from })
     if (options.class !== undefined)
       throw new LangevinError('E_CONFIG', "sample: the flow knows no classes; use from: 'start' for samples of a class")

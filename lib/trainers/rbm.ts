@@ -25,12 +25,11 @@ import { networkTarget } from '../samplers/target.ts'
 import { DATA, takeRows } from './batches.ts'
 import { type Binarize, BinaryUnits } from './binary.ts'
 import { samplerRound } from './chain-round.ts'
-import { chainSampling } from './chain-sampling.ts'
+import type { ChainSampling } from './chain-sampling.ts'
 import { type ChainStarts, samplingStarts } from './chain-starts.ts'
 import { EnergyMethod, type EnergyOptions, type LossContext } from './energy-method.ts'
-import type { ChainRound, MethodContext, MethodDefinition, SamplingCode } from './method.ts'
+import type { ChainRound, MethodContext, MethodDefinition } from './method.ts'
 import { BUFFER, Replay } from './replay.ts'
-import type { SampleOptions } from './sampling.ts'
 import { energyFields } from './schema.ts'
 import { STREAM } from './streams.ts'
 import { Trainer } from './trainer.ts'
@@ -189,22 +188,16 @@ class RbmMethod extends EnergyMethod<RbmOptions> {
     return ops.mul(metrics.conditional as Tensor, this.rbm.visible)
   }
 
-  override sampling(state: State, options: SampleOptions): Promise<SamplingCode> {
+  override chain(): ChainSampling {
     const { sampling } = this.options
-    const sampler = sampling?.sampler === undefined ? this.sampler : makeSampler(sampling.sampler)
-    const chain = {
+    return {
       batch: sampling?.chains ?? 256,
-      sampler,
+      sampler: sampling?.sampler === undefined ? this.sampler : makeSampler(sampling.sampler),
       starts: this.afterwards,
-      norm: 'running' as const,
+      norm: 'running',
       steps: sampling?.steps ?? 1000,
+      ...(this.replay && { replay: this.replay }),
     }
-    return chainSampling(
-      state,
-      this.network,
-      this.replay === undefined ? chain : { ...chain, replay: this.replay },
-      options,
-    )
   }
 }
 

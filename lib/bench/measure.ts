@@ -27,13 +27,25 @@ export interface BenchRow {
   readonly n: number
 }
 
-/** What was compiled for one stage of a workload. */
+/** One kernel (or change of layout) of a stage. Figures are of a unit of the workload. */
+export interface KernelProfile {
+  readonly op: string
+  /** Op, types and layouts. */
+  readonly text: string
+  readonly runs: number
+  readonly ms: number
+  readonly operations: number
+  readonly bytes: number
+}
+
+/** What was compiled for one stage of a workload, and where its time goes: its steps in the order of running. */
 export interface StageProfile {
   readonly stage: string
   readonly kernels: Readonly<Record<string, number>>
   readonly reorders: number
   readonly arenaBytes: number
   readonly persistentBytes: number
+  readonly steps: readonly KernelProfile[]
 }
 
 /** What a unit costs inside. */
@@ -103,7 +115,7 @@ export async function measure(
     workload: name,
     kernels: one.kernels / units,
     nativeMs: round((native / (repeats * calls * units)) * 1e3),
-    stages: stageProfiles(prepared),
+    stages: await stageProfiles(prepared, calls, signal),
   }
   return { row, profile }
 }
@@ -123,17 +135,28 @@ async function timed(prepared: Prepared, calls: number, signal?: AbortSignal) {
   return { wall, native: result.seconds, kernels: result.kernels }
 }
 
-function stageProfiles(prepared: Prepared): StageProfile[] {
-  return prepared.stages.map(({ name, plan }) => {
+/** Times each kernel over as many calls as one timing took; apart from the timings, since looking at the clock takes time. */
+async function stageProfiles(prepared: Prepared, calls: number, signal?: AbortSignal): Promise<StageProfile[]> {
+  await prepared.reset()
+  await Promise.all(prepared.stages.map((s) => s.plan.setProfiling(true)))
+  await timed(prepared, calls, signal)
+  const units = calls * prepared.units
+  const profiles: StageProfile[] = []
+  for (const { name, plan } of prepared.stages) {
     const { kernels, reorders, arenaBytes, persistentBytes } = plan.stats
-    return {
-      stage: name,
-      kernels: Object.fromEntries(kernels.map((k) => [k.op, k.count])),
-      reorders,
-      arenaBytes,
-      persistentBytes,
-    }
-  })
+    const steps = (await plan.profile()).map(({ op, text, runs, seconds, operations, bytes }) => ({
+      op,
+      text,
+      runs: runs / units,
+      ms: (seconds * 1e3) / units,
+      operations: (operations * runs) / units,
+      bytes: (bytes * runs) / units,
+    }))
+    await plan.setProfiling(false)
+    const counts = Object.fromEntries(kernels.map((k) => [k.op, k.count]))
+    profiles.push({ stage: name, kernels: counts, reorders, arenaBytes, persistentBytes, steps })
+  }
+  return profiles
 }
 
 /** Of sorted numbers, at least one. */

@@ -39,8 +39,25 @@ export interface PlanStats {
   readonly text: string
 }
 
+/** What one step of a plan (a kernel, or a change of layout) has cost. */
+export interface StepProfile {
+  readonly op: string
+  /** The step by its op, types and layouts. */
+  readonly text: string
+  /** Times it ran since profiling was turned on. */
+  readonly runs: number
+  /** Spent in it, over all runs. */
+  readonly seconds: number
+  /** Of one run, counted from shapes: a multiply-add is two operations; convolutions count as the direct algorithm does. */
+  readonly operations: number
+  /** Of one run: operands read once, results written once. */
+  readonly bytes: number
+}
+
 export interface NativePlan {
   readonly stats: PlanStats
+  setProfiling(on: boolean): Promise<void>
+  profile(): Promise<StepProfile[]>
   run(inputs: readonly NativeTensor[], outputs: readonly NativeTensor[]): Promise<void>
   dispose(): void
 }

@@ -5,7 +5,7 @@ import type { DType, Shape, TensorType } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { SerializedPlan } from '../plan/format.ts'
 import { makePlan } from '../plan/index.ts'
-import { addon, type NativePlan, native, type PlanStats } from './addon.ts'
+import { addon, type NativePlan, native, type PlanStats, type StepProfile } from './addon.ts'
 import { DeviceTensor } from './device.ts'
 
 /** One result of a plan. With `alias`, the result may be bound to the very tensor of that input (a position), which it then overwrites. */
@@ -38,6 +38,16 @@ export class CompiledPlan {
   /** Memory, kernels and layouts. */
   get stats(): PlanStats {
     return this.native.stats
+  }
+
+  /** From here on, in plain runs and in programs, each kernel is timed (from zero); or no longer. */
+  setProfiling(on: boolean): Promise<void> {
+    return native('profile', () => this.native.setProfiling(on))
+  }
+
+  /** What each step has cost, in the order of running; empty where profiling was never on. */
+  profile(): Promise<StepProfile[]> {
+    return native('profile', () => this.native.profile())
   }
 
   /**

@@ -40,6 +40,8 @@ class PlanObject final : public Napi::ObjectWrap<PlanObject> {
   Napi::Value run(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
+  Napi::Value set_profiling(const Napi::CallbackInfo& info);
+  Napi::Value profile(const Napi::CallbackInfo& info);
   void release(Napi::Env env);
 
   std::shared_ptr<CompiledPlan> plan_;

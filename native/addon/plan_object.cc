@@ -1,5 +1,6 @@
 // The Plan class and compile().
 #include "addon/objects.h"
+#include "ops/cost.h"
 #include "runtime/threads.h"
 
 namespace langevin {
@@ -14,6 +15,7 @@ using PlanHandle = std::shared_ptr<CompiledPlan>;
 Napi::Function PlanObject::define(Napi::Env env) {
   return DefineClass(env, "Plan",
                      {InstanceMethod<&PlanObject::run>("run"), InstanceMethod<&PlanObject::dispose>("dispose"),
+                      InstanceMethod<&PlanObject::set_profiling>("setProfiling"), InstanceMethod<&PlanObject::profile>("profile"),
                       InstanceAccessor<&PlanObject::stats>("stats")});
 }
 
@@ -96,6 +98,40 @@ Napi::Value PlanObject::stats(const Napi::CallbackInfo& info) {
   object["reorders"] = Napi::Number::New(env, stats.reorders);
   object["text"] = Napi::String::New(env, stats.text);
   return object;
+}
+
+Napi::Value PlanObject::set_profiling(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsBoolean()) throw Napi::TypeError::New(env, "setProfiling: takes true or false");
+  const bool on = info[0].As<Napi::Boolean>().Value();
+  const auto plan = get(env);
+  return Environment::of(env).submit(
+      env, [plan, on](const std::atomic<bool>&) { plan->set_profiling(on); }, [](Napi::Env e) { return e.Undefined(); });
+}
+
+// One entry a step: { op, text, runs, seconds, operations, bytes }, the last two a run.
+Napi::Value PlanObject::profile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto plan = get(env);
+  auto steps = std::make_shared<std::vector<StepProfile>>();
+  return Environment::of(env).submit(
+      env, [plan, steps](const std::atomic<bool>&) { *steps = plan->profile(); },
+      [plan, steps](Napi::Env e) -> Napi::Value {
+        auto list = Napi::Array::New(e, steps->size());
+        for (size_t i = 0; i < steps->size(); ++i) {
+          const Step& step = plan->steps()[i];
+          const Cost cost = cost_of(step.instruction);
+          auto entry = Napi::Object::New(e);
+          entry["op"] = Napi::String::New(e, step.op);
+          entry["text"] = Napi::String::New(e, print_step(step));
+          entry["runs"] = Napi::Number::New(e, static_cast<double>((*steps)[i].runs));
+          entry["seconds"] = Napi::Number::New(e, static_cast<double>((*steps)[i].nanoseconds) * 1e-9);
+          entry["operations"] = Napi::Number::New(e, cost.operations);
+          entry["bytes"] = Napi::Number::New(e, cost.bytes);
+          list[static_cast<uint32_t>(i)] = entry;
+        }
+        return list;
+      });
 }
 
 }  // namespace langevin

@@ -319,4 +319,13 @@ std::string print_lowered(const Lowered& lowered) {
   return text;
 }
 
+std::string print_step(const Step& step) {
+  const auto list = [](const std::vector<TensorDesc>& types) {
+    std::string text;
+    for (const TensorDesc& t : types) text += (text.empty() ? "" : ", ") + to_string(t);
+    return text;
+  };
+  return list(step.instruction.outputs) + " = " + step.op + "(" + list(step.instruction.inputs) + ")";
+}
+
 }  // namespace langevin

@@ -48,4 +48,7 @@ Lowered lower_plan(const DecodedPlan& plan, Backend& backend);
 // One line a step, for people.
 std::string print_lowered(const Lowered& lowered);
 
+// `float32[2,3] = loop(float32[2,3], float32[3])`: a step by its op and types.
+std::string print_step(const Step& step);
+
 }  // namespace langevin

@@ -2,6 +2,7 @@
 #include "runtime/plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "runtime/errors.h"
@@ -22,6 +23,14 @@ void check_list(const TensorList& tensors, const std::vector<TensorDesc>& types,
     throw CodedError(have.dtype != want.dtype ? "E_DTYPE" : "E_SHAPE",
                      std::string(what) + " " + std::to_string(i) + " of the plan is " + to_string(want) + "; got a tensor " + to_string(have));
   }
+}
+
+void run_timed(Kernel& kernel, const KernelArgs& args, StepProfile& profile) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  kernel.run(args);
+  profile.nanoseconds += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
+  ++profile.runs;
 }
 
 }  // namespace
@@ -113,6 +122,11 @@ void CompiledPlan::bind(const TensorList& inputs, const TensorList& outputs) {
   }
 }
 
+void CompiledPlan::set_profiling(bool on) {
+  profiling_ = on;
+  if (on) profile_.assign(lowered_.steps.size(), StepProfile());
+}
+
 uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop) {
   use_threads(threads_);
   bind(inputs, outputs);
@@ -129,7 +143,8 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
     if (step.cached >= 0 && cached_[s] == versions[0]) continue;
     if (stop.load(std::memory_order_relaxed)) throw CodedError("E_CANCELLED", "the run was stopped because its environment is closing");
     const KernelArgs args{operands, operands + step.inputs.size(), arena + step.workspace_offset, persistent_ + step.persistent_offset, versions};
-    step.kernel->run(args);
+    if (profiling_) run_timed(*step.kernel, args, profile_[s]);
+    else step.kernel->run(args);
     if (step.cached >= 0) cached_[s] = versions[0];
     ++kernels;
   }

@@ -23,6 +23,12 @@ struct PlanStats {
   std::string text;
 };
 
+// What one step of a plan has cost while profiling was on.
+struct StepProfile {
+  uint64_t runs = 0;  // a cached reorder runs only when its parameter changed
+  uint64_t nanoseconds = 0;
+};
+
 class CompiledPlan {
  public:
   // `blob` holds the constants. Throws PlanError, CodedError, std::bad_alloc.
@@ -39,6 +45,12 @@ class CompiledPlan {
   uint64_t run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop);
 
   const PlanStats& stats() const { return stats_; }
+
+  // From here on (or no longer) each kernel is timed, which costs two looks at the clock; turning it on starts from zero. Worker thread.
+  void set_profiling(bool on);
+  // By step, empty if profiling has never been on. Worker thread.
+  const std::vector<StepProfile>& profile() const { return profile_; }
+  const std::vector<Step>& steps() const { return lowered_.steps; }
 
  private:
   void upload_constants(const DecodedPlan& plan, const std::vector<uint8_t>& blob);
@@ -60,6 +72,8 @@ class CompiledPlan {
   std::vector<void*> operand_pointers_;
   std::vector<uint64_t> operand_versions_;
   std::vector<void*> buffer_pointers_;
+  bool profiling_ = false;
+  std::vector<StepProfile> profile_;
   PlanStats stats_;
 };
 

@@ -35,6 +35,7 @@ done < <(ldd build/Release/langevin.node | grep '=>')
 
 # Compiled into the addon: header-only libraries.
 cp -L /usr/share/doc/nlohmann-json3-dev/copyright "$target/licences/nlohmann-json.txt" || fail 'the licence of nlohmann-json was not found'
+[ ! -e /usr/share/doc/libxbyak-dev/copyright ] || cp -L /usr/share/doc/libxbyak-dev/copyright "$target/licences/xbyak.txt"
 cp node_modules/node-addon-api/LICENSE.md "$target/licences/node-addon-api.txt"
 cp node_modules/node-api-headers/LICENSE "$target/licences/node-api-headers.txt"
 cp -L /usr/share/common-licenses/Apache-2.0 "$target/licences/Apache-2.0.txt" # oneDNN, Highway

@@ -26,11 +26,13 @@ missing_packages() {
   have ninja || have make || echo make
   if ! have c++; then
     echo 'g++ libdnnl-dev libhwy-dev nlohmann-json3-dev'
+    [ "$(uname -m)" != x86_64 ] || echo libxbyak-dev
     return
   fi
   header dnnl.h || header oneapi/dnnl/dnnl.h || echo libdnnl-dev
   header hwy/highway.h || echo libhwy-dev
   header nlohmann/json.hpp || echo nlohmann-json3-dev
+  [ "$(uname -m)" != x86_64 ] || header xbyak/xbyak.h || echo libxbyak-dev
 }
 
 apt_install() {

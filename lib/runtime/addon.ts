@@ -14,6 +14,8 @@ export interface NativeInfo {
   readonly version: string
   /** Instruction set in use, by Highway's name (`AVX2`, `AVX3_ZEN4`, `NEON`). */
   readonly isa: string
+  /** Whether fused loops become machine code of their own (AVX-512 on Linux; LANGEVIN_JIT=0 turns it off) or run instruction by instruction. */
+  readonly machineCode: boolean
   readonly oneDnn: string
   /** Threads that plans compiled from now on run with. */
   readonly threads: number

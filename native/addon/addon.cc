@@ -25,6 +25,7 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   auto object = Napi::Object::New(env);
   object["version"] = Napi::String::New(env, LANGEVIN_VERSION);
   object["isa"] = Napi::String::New(env, cpu_isa());
+  object["machineCode"] = Napi::Boolean::New(env, machine_code());
   object["oneDnn"] = Napi::String::New(env, dnnl_version_text());
   object["threads"] = Napi::Number::New(env, default_threads());
   object["ops"] = string_list(env, ops);

@@ -14,6 +14,7 @@
 #endif
 
 #include "cpu/info.h"
+#include "cpu/loop_jit.h"
 #include "ops/registry.h"
 
 namespace langevin {
@@ -85,6 +86,8 @@ std::string cpu_isa() {
   const auto targets = static_cast<int64_t>(hwy::SupportedTargets());
   return hwy::TargetName(targets & -targets);  // the best supported target has the lowest bit
 }
+
+bool machine_code() { return jit_supports(LoopOp::add_op, RegisterType::F32); }
 
 std::string dnnl_version_text() {
   const dnnl_version_t* v = dnnl_version();

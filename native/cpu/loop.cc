@@ -157,7 +157,16 @@ class LoopKernel : public Kernel {
       if (direct_now_[i]) at[o.slot] = static_cast<char*>(part.args.outputs[o.output]) + start * 4;
     }
     const size_t count = static_cast<size_t>(n);
-    for (const auto& s : plan_.body) s.function(at[s.a], at[s.b], at[s.c], at[s.out], count);
+    for (const auto& stretch : plan_.stretches) {
+      if (stretch.code) {
+        stretch.code->run(at, count);
+        continue;
+      }
+      for (size_t i = stretch.first; i < stretch.end; ++i) {
+        const auto& s = plan_.body[i];
+        s.function(at[s.a], at[s.b], at[s.c], at[s.out], count);
+      }
+    }
     for (size_t i = 0; i < plan_.reductions.size(); ++i) {
       const auto& r = plan_.reductions[i];
       groups_.fold(*r.table, at[r.slot], start, n, part.accumulators + reduction_offset_[i], result);

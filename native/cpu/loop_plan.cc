@@ -27,6 +27,7 @@ class Builder {
     for (size_t i = 0; i < p_.entries.size(); ++i) add_entry(p_.entries[i], p_.inputs.size() + i);
     add_outputs();
     drop_dead_steps();
+    find_stretches();
     assign_buffers();
     find_late_inputs();
     return std::move(plan_);
@@ -127,7 +128,8 @@ class Builder {
     slot_of_[reg] = slot;
     single_[reg] = all;
     if (!all) tile_of_[reg] = slot;
-    (all ? plan_.prologue : plan_.body).push_back({variants[variant], args[0], args[1], args[2], slot});
+    const int ones = all ? mask : variant;
+    (all ? plan_.prologue : plan_.body).push_back({variants[variant], args[0], args[1], args[2], slot, e.op, e.operand, e.operands, ones});
   }
 
   // The slot of a register as a whole tile; a single value is spread once.
@@ -189,6 +191,54 @@ class Builder {
     needed_ = std::move(needed);
   }
 
+  void find_stretches() {
+    for (size_t i = 0; i < plan_.body.size();) {
+      const bool coded = has_code(plan_.body[i]);
+      size_t end = i + 1;
+      while (end < plan_.body.size() && has_code(plan_.body[end]) == coded) ++end;
+      add_stretch(i, end, coded);
+      i = end;
+    }
+  }
+
+  static bool has_code(const LoopPlan::Step& s) { return jit_supports(s.op, s.operand); }
+
+  // A stretch that needs too many registers is halved.
+  void add_stretch(size_t first, size_t end, bool coded) {
+    std::unique_ptr<LoopCode> code;
+    if (coded) {
+      std::vector<JitStep> steps;
+      for (size_t i = first; i < end; ++i) {
+        const LoopPlan::Step& s = plan_.body[i];
+        const auto one = [&](int k) { return (s.ones >> k & 1) != 0; };
+        steps.push_back({s.op, s.operand, s.operands, {s.a, s.b, s.c}, {one(0), one(1), one(2)}, s.out, read_outside(s.out, first, end)});
+      }
+      code = jit_compile(steps);
+      if (!code && end - first > 4) {
+        const size_t half = first + (end - first) / 2;
+        add_stretch(first, half, true);
+        add_stretch(half, end, true);
+        return;
+      }
+      if (code) {
+        for (const JitStep& s : steps) {
+          if (!s.stored) memory_[static_cast<size_t>(s.out)] = Memory::Elsewhere;  // in a register, and nowhere else
+        }
+      }
+    }
+    plan_.stretches.push_back({first, end, std::move(code)});
+  }
+
+  bool read_outside(int slot, size_t first, size_t end) const {
+    const auto of = [slot](const auto& x) { return x.slot == slot; };
+    if (std::any_of(plan_.stores.begin(), plan_.stores.end(), of) || std::any_of(plan_.reductions.begin(), plan_.reductions.end(), of)) return true;
+    for (size_t i = 0; i < plan_.body.size(); ++i) {
+      const LoopPlan::Step& s = plan_.body[i];
+      if ((i < first || i >= end) && (s.a == slot || s.b == slot || s.c == slot)) return true;
+    }
+    return false;
+  }
+
   // When a slot is read last: index into the body, or the body's size for what is read when the tile is done.
   std::vector<size_t> last_uses() const {
     std::vector<size_t> last(static_cast<size_t>(plan_.slots), 0);
@@ -217,6 +267,7 @@ class Builder {
         const size_t s = static_cast<size_t>(slot);
         if (memory_[s] == Memory::Tile && last[s] == i) idle.push_back(buffer[s]);
       }
+      if (memory_[static_cast<size_t>(step.out)] != Memory::Tile) continue;
       int& own = buffer[static_cast<size_t>(step.out)];
       if (idle.empty()) {
         own = buffers++;

@@ -2,8 +2,10 @@
 // functions looked up, tile buffers shared by registers that do not live at the same time. Built once; loop.cc runs it.
 #pragma once
 
+#include <memory>
 #include <vector>
 
+#include "cpu/loop_jit.h"
 #include "cpu/loop_operand.h"
 #include "cpu/loop_simd.h"
 
@@ -14,6 +16,15 @@ struct LoopPlan {
   struct Step {
     LoopFunction function;
     int a, b, c, out;
+    LoopOp op = LoopOp::iota;  // of steps of the body, with what jit_compile must know
+    RegisterType operand = RegisterType::F32;
+    int operands = 0;
+    int ones = 0;  // bit i: operand i is a single value
+  };
+  // Steps first..end-1 of the body: one pass of machine code, or else a pass each.
+  struct Stretch {
+    size_t first, end;
+    std::unique_ptr<LoopCode> code;
   };
   // The memory behind an operand: input `input` of the instruction, or else table `table` of iota values.
   struct Source {
@@ -59,7 +70,8 @@ struct LoopPlan {
   std::vector<Step> splats;    // once a part: single values to whole tiles
   std::vector<Direct> directs;
   std::vector<Expanded> expandeds;
-  std::vector<Step> body;  // once a tile
+  std::vector<Step> body;  // once a tile...
+  std::vector<Stretch> stretches;  // ...in these
   std::vector<DirectOutput> direct_outputs;
   std::vector<Store> stores;
   std::vector<Reduction> reductions;

@@ -29,9 +29,12 @@ class LoopKernel : public Kernel {
     const int64_t total = plan_.space.total;
     const int64_t work = total * static_cast<int64_t>(plan_.body.size());
     const bool parallel = total >= kSerialElements || (total >= kSerialElements / 4 && work >= kSerialWork);
-    parts_ = parallel ? std::max(1, omp_get_max_threads()) : 1;
+    const int threads = std::max(1, omp_get_max_threads());
+    parts_ = parallel ? threads : 1;
+    read_rows(in, program, threads);
     direct_now_.assign(plan_.direct_outputs.size(), 0);
     if (reducing_) plan_reduction();
+    if (reducing_ && (division_ != Division::Outer || groups_.groups()[0].size % std::max<int64_t>(1, split_.rows) != 0)) split_ = RowSplit();
     pointers_ = round_up(static_cast<size_t>(plan_.slots) * sizeof(char*));
     caches_ = round_up(plan_.expandeds.size() * sizeof(ExpansionCache));
     accumulator_offset_ = pointers_ + caches_ + round_up(plan_.scratch);
@@ -43,7 +46,21 @@ class LoopKernel : public Kernel {
     part_bytes_ = accumulator_offset_ + accumulators + 2 * kLine;  // parts start on different cache sets
   }
 
-  size_t workspace() const override { return part_bytes_ * static_cast<size_t>(parts_); }
+  size_t workspace() const override { return part_bytes_ * static_cast<size_t>(std::max(parts_, split_.parts)); }
+
+  RowSplit row_split() const override { return split_; }
+  void begin_rows(const KernelArgs& args) override { decide_direct_outputs(args); }
+  void run_rows(const KernelArgs& args, int index) override {
+    Part part = make_part(args, index);
+    const int64_t first = split_.rows * index / split_.parts, end = split_.rows * (index + 1) / split_.parts;
+    if (reducing_) {
+      const int64_t units = groups_.groups()[0].size / split_.rows;
+      run_units(part, first * units, end * units);
+    } else {
+      const int64_t inner = plan_.space.total / split_.rows;
+      run_range(part, first * inner, end * inner, 0);
+    }
+  }
 
   void run(const KernelArgs& args) override {
     decide_direct_outputs(args);
@@ -60,6 +77,15 @@ class LoopKernel : public Kernel {
   // How a reducing loop is divided: any stretch a part, with accumulators of all results each; or by the outermost kept dimension, or
   // by the kept dimension inside an outermost reduced one, where results are disjoint and are finished chunk by chunk.
   enum class Division : uint8_t { Private, Outer, Inner };
+
+  // Rows are axis 0, the outermost of the iteration space in either layout.
+  void read_rows(const Instruction& in, const LoopProgram& program, int threads) {
+    if (program.shape.empty() || program.shape[0] < threads || plan_.space.total == 0) return;
+    if (std::find(program.axes.begin(), program.axes.end(), 0) != program.axes.end()) return;
+    split_.rows = program.shape[0];
+    split_.parts = threads;
+    for (const TensorDesc& t : in.inputs) split_.by_rows.push_back(t.shape.size() == program.shape.size() && t.shape[0] == split_.rows);
+  }
 
   void plan_reduction() {
     const auto& g = groups_.groups();
@@ -89,7 +115,7 @@ class LoopKernel : public Kernel {
     char* accumulators;
   };
 
-  void run_part(const KernelArgs& args, int index) {
+  Part make_part(const KernelArgs& args, int index) {
     char* base = static_cast<char*>(args.workspace) + part_bytes_ * static_cast<size_t>(index);
     Part part{args, reinterpret_cast<char**>(base), reinterpret_cast<ExpansionCache*>(base + pointers_), base + accumulator_offset_};
     char* scratch = base + pointers_ + caches_;
@@ -105,18 +131,26 @@ class LoopKernel : public Kernel {
       const size_t tile = static_cast<size_t>(plan_.tile);
       for (const auto& s : plan_.splats) s.function(part.at[s.a], part.at[s.b], part.at[s.c], part.at[s.out], tile);
     }
-    if (reducing_ && division_ != Division::Private) return run_disjoint(part, index);
+    return part;
+  }
+
+  void run_part(const KernelArgs& args, int index) {
+    Part part = make_part(args, index);
+    if (reducing_ && division_ != Division::Private) {
+      const auto& by = division_ == Division::Outer ? groups_.groups()[0] : groups_.groups()[1];
+      return run_units(part, by.size * index / parts_, by.size * (index + 1) / parts_);
+    }
     if (reducing_) clear(part, accumulated_);
     const int64_t tiles = (plan_.space.total + plan_.tile - 1) / plan_.tile;
     const int64_t first = tiles * index / parts_ * plan_.tile, end = tiles * (index + 1) / parts_ * plan_.tile;
     run_range(part, first, std::min(end, plan_.space.total), 0);
   }
 
-  void run_disjoint(Part& part, int index) {
+  // Units first..end of the dimension that disjoint results are divided by.
+  void run_units(Part& part, int64_t first, int64_t end) {
     const auto& g = groups_.groups();
     const auto& by = division_ == Division::Outer ? g[0] : g[1];
     const int64_t repeats = division_ == Division::Outer ? 1 : g[0].size;
-    const int64_t first = by.size * index / parts_, end = by.size * (index + 1) / parts_;
     for (int64_t u = first; u < end; u += chunk_units_) {
       const int64_t count = std::min(chunk_units_, end - u);
       clear(part, count * by.kept_inner);
@@ -211,6 +245,7 @@ class LoopKernel : public Kernel {
   bool reducing_;
   Division division_ = Division::Private;
   int parts_ = 1;
+  RowSplit split_;
   int64_t chunk_units_ = 0, accumulated_ = 0;
   size_t pointers_ = 0, caches_ = 0, accumulator_offset_ = 0, part_bytes_ = 0;
   std::vector<size_t> reduction_offset_;

@@ -71,6 +71,13 @@ void for_parts(int64_t rows, int parts, const F& f) {
   if (error) std::rethrow_exception(error);
 }
 
+// The rows of C (and A) by which one product is divided; B is read whole.
+RowSplit split_rows(const MatmulGeometry& g) {
+  const int threads = std::max(1, omp_get_max_threads());
+  if (g.transpose_a || g.m < kLeastRows * threads) return {};
+  return {g.m, threads, {true, false}};
+}
+
 class ZeroKernel : public Kernel {
  public:
   explicit ZeroKernel(size_t bytes) : bytes_(bytes) {}
@@ -96,13 +103,22 @@ class GemmKernel : public Kernel {
     if (parts_ == 1) {
       for (int64_t i = 0; i < count_; ++i) product(i, a, b, c);
     } else {
-      for_parts(g_.m, parts_, [&](int, int64_t first, int64_t end) {
-        dnnl_gemm(false, g_.transpose_b, end - first, g_.n, g_.k, a + first * g_.k, g_.k, b, g_.transpose_b ? g_.k : g_.n, c + first * g_.n, g_.n);
-      });
+      for_parts(g_.m, parts_, [&](int, int64_t first, int64_t end) { rows(first, end, a, b, c); });
     }
   }
 
+  RowSplit row_split() const override { return count_ == 1 ? split_rows(g_) : RowSplit(); }
+  void run_rows(const KernelArgs& args, int part) override {
+    const RowSplit split = split_rows(g_);
+    rows(split.rows * part / split.parts, split.rows * (part + 1) / split.parts, static_cast<const float*>(args.inputs[0]),
+         static_cast<const float*>(args.inputs[1]), static_cast<float*>(args.outputs[0]));
+  }
+
  private:
+  void rows(int64_t first, int64_t end, const float* a, const float* b, float* c) const {
+    dnnl_gemm(false, g_.transpose_b, end - first, g_.n, g_.k, a + first * g_.k, g_.k, b, g_.transpose_b ? g_.k : g_.n, c + first * g_.n, g_.n);
+  }
+
   void product(int64_t i, const float* a, const float* b, float* c) const {
     int64_t rest = i, ia = 0, ib = 0;
     for (size_t axis = axes_.size(); axis-- > 0;) {
@@ -125,16 +141,27 @@ class GemmKernel : public Kernel {
 class NarrowKernel : public Kernel {
  public:
   explicit NarrowKernel(const MatmulGeometry& g)
-      : g_(g), turn_b_(!g.transpose_a && !g.transpose_b), turn_({g.k, g.n}, {g.n, 1}, {1, g.k}, sizeof(float)), parts_(row_parts(g)) {
-    for (int p = 0; p < parts_; ++p) {
-      const int64_t rows = g.m * (p + 1) / parts_ - g.m * p / parts_;
-      back_.emplace_back(Shape{rows, g.n}, Shape{1, rows}, Shape{g.n, 1}, sizeof(float));
-    }
+      : g_(g), turn_b_(!g.transpose_a && !g.transpose_b), turn_({g.k, g.n}, {g.n, 1}, {1, g.k}, sizeof(float)), parts_(row_parts(g)),
+        split_(split_rows(g)) {
+    back_ = ways_back(parts_);
+    back_rows_ = ways_back(split_.parts);
   }
 
   static bool suits(const MatmulGeometry& g) { return g.n >= 2 && g.n <= 10 && g.m >= 16; }
 
-  size_t workspace() const override { return static_cast<size_t>(g_.m * g_.n + (turn_b_ ? g_.k * g_.n : 0)) * sizeof(float); }
+  size_t workspace() const override { return static_cast<size_t>(g_.m * g_.n + (turn_b_ ? split_.parts * g_.k * g_.n : 0)) * sizeof(float); }
+
+  RowSplit row_split() const override { return split_; }
+  void run_rows(const KernelArgs& args, int part) override {
+    const float *a = static_cast<const float*>(args.inputs[0]), *b = static_cast<const float*>(args.inputs[1]);
+    float *turned_c = static_cast<float*>(args.workspace), *turned_b = turned_c + g_.m * g_.n + part * g_.k * g_.n;
+    if (turn_b_) {  // each part for itself: B is small
+      turn_.run(b, turned_b);
+      b = turned_b;
+    }
+    const size_t p = static_cast<size_t>(part);
+    product(back_rows_[p], g_.m * part / split_.parts, g_.m * (part + 1) / split_.parts, a, b, turned_c, static_cast<float*>(args.outputs[0]));
+  }
 
   void run(const KernelArgs& args) override {
     const float *a = static_cast<const float*>(args.inputs[0]), *b = static_cast<const float*>(args.inputs[1]);
@@ -143,26 +170,39 @@ class NarrowKernel : public Kernel {
       turn_.run(b, turned_b);
       b = turned_b;
     }
-    const auto part = [&](int p, int64_t first, int64_t end) { product(p, first, end, a, b, turned_c, static_cast<float*>(args.outputs[0])); };
+    const auto part = [&](int p, int64_t first, int64_t end) {
+      product(back_[static_cast<size_t>(p)], first, end, a, b, turned_c, static_cast<float*>(args.outputs[0]));
+    };
     if (parts_ == 1) part(0, 0, g_.m);
     else for_parts(g_.m, parts_, part);
   }
 
  private:
+  // From the transpose of each part's rows to rows.
+  std::vector<StridedCopy> ways_back(int parts) const {
+    std::vector<StridedCopy> ways;
+    for (int p = 0; p < parts; ++p) {
+      const int64_t rows = g_.m * (p + 1) / parts - g_.m * p / parts;
+      ways.emplace_back(Shape{rows, g_.n}, Shape{1, rows}, Shape{g_.n, 1}, sizeof(float));
+    }
+    return ways;
+  }
+
   // Rows first..end of C; their transpose is computed in a stretch of the workspace of its own.
-  void product(int p, int64_t first, int64_t end, const float* a, const float* b, float* turned_c, float* c) const {
+  void product(const StridedCopy& back, int64_t first, int64_t end, const float* a, const float* b, float* turned_c, float* c) const {
     const bool b_is_transposed = g_.transpose_b || turn_b_;
     float* mine = turned_c + first * g_.n;
     dnnl_gemm(!b_is_transposed, !g_.transpose_a, g_.n, end - first, g_.k, b, b_is_transposed ? g_.k : g_.n, a + first * (g_.transpose_a ? 1 : g_.k),
               g_.transpose_a ? g_.m : g_.k, mine, end - first);
-    back_[static_cast<size_t>(p)].run(mine, c + first * g_.n);
+    back.run(mine, c + first * g_.n);
   }
 
   MatmulGeometry g_;
   bool turn_b_;
   StridedCopy turn_;
   int parts_;
-  std::vector<StridedCopy> back_;
+  RowSplit split_;
+  std::vector<StridedCopy> back_, back_rows_;
 };
 
 // Batched products through the primitive.

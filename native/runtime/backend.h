@@ -29,6 +29,14 @@ struct KernelArgs {
   const uint64_t* input_versions;  // for parameters: changes whenever the contents may have changed; 0 for other values
 };
 
+// How an instruction can be divided by the rows (axis 0) of its results, so that several in a row run without waiting for one another:
+// part p of P makes rows R p / P to R (p + 1) / P of every output, from the same rows of some inputs and from the whole of the others.
+struct RowSplit {
+  int64_t rows = 0;           // R; 0 where it cannot be divided so
+  int parts = 1;              // P
+  std::vector<bool> by_rows;  // by input: only the part's own rows are read
+};
+
 // One instruction made ready for given shapes and layouts. run() allocates nothing and is called from one thread at a time.
 class Kernel {
  public:
@@ -36,6 +44,10 @@ class Kernel {
   virtual size_t workspace() const { return 0; }
   virtual size_t persistent() const { return 0; }
   virtual void run(const KernelArgs& args) = 0;
+  // Instead of run(): begin_rows() once, then run_rows() for each part, from any threads.
+  virtual RowSplit row_split() const { return {}; }
+  virtual void begin_rows(const KernelArgs&) {}
+  virtual void run_rows(const KernelArgs&, int /*part*/) {}
 };
 
 class Backend {

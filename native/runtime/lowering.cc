@@ -6,6 +6,7 @@
 
 #include "ops/check.h"
 #include "runtime/memory_plan.h"
+#include "runtime/regions.h"
 
 namespace langevin {
 
@@ -27,9 +28,10 @@ class Lowering {
       }
     }
     outputs();
+    kernels();
+    form_regions(out_, plan_.outputs);
     lifetimes();
     in_place();
-    kernels();
     place();
     return std::move(out_);
   }
@@ -217,6 +219,23 @@ class Lowering {
     }
   }
 
+  // The steps of a region pass at the same time: what one of them is done with another thread may still be reading.
+  int begins(int s) const { return s >= 0 && out_.steps[s].region.first >= 0 ? out_.steps[s].region.first : s; }
+  int ends(int s) const { return s >= 0 && out_.steps[s].region.first >= 0 ? out_.steps[s].region.end - 1 : s; }
+
+  // Is the whole buffer read by a step of the region of step s?
+  bool read_whole(int buffer, int s) const {
+    const Region& region = out_.steps[s].region;
+    for (int r = region.first; r >= 0 && r < region.end; ++r) {
+      const Step& step = out_.steps[r];
+      const RowSplit split = step.kernel->row_split();
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        if (!split.by_rows[i] && root(step.inputs[i]) == buffer) return true;
+      }
+    }
+    return false;
+  }
+
   int root(int b) const {
     while (out_.buffers[b].shares >= 0) b = out_.buffers[b].shares;
     return b;
@@ -234,6 +253,7 @@ class Lowering {
           Buffer& from = out_.buffers[r];
           if (from.kind != Buffer::Arena || from.last != static_cast<int>(s) || align64(from.bytes) != align64(to.bytes)) continue;
           if (std::find(taken.begin(), taken.end(), r) != taken.end() || !permits(step, input, output)) continue;
+          if (read_whole(r, static_cast<int>(s))) continue;
           taken.push_back(r);
           to.shares = r;
           from.last = std::max(from.last, to.last);
@@ -260,7 +280,7 @@ class Lowering {
         b.offset = persistent;
         persistent += align64(b.bytes);
       } else if (b.kind == Buffer::Arena && b.shares < 0 && b.bytes > 0 && b.last >= 0) {
-        intervals.push_back({align64(b.bytes), b.first, b.last, 0});
+        intervals.push_back({align64(b.bytes), begins(b.first), ends(b.last), 0});
         offsets.push_back(&b.offset);
       }
     }
@@ -269,7 +289,7 @@ class Lowering {
       step.persistent_offset = persistent;
       persistent += align64(step.kernel->persistent());
       if (step.kernel->workspace() == 0) continue;
-      intervals.push_back({align64(step.kernel->workspace()), static_cast<int>(s), static_cast<int>(s), 0});
+      intervals.push_back({align64(step.kernel->workspace()), begins(static_cast<int>(s)), ends(static_cast<int>(s)), 0});
       offsets.push_back(&step.workspace_offset);
     }
     out_.arena_bytes = place_intervals(intervals);

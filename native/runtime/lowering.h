@@ -22,6 +22,12 @@ struct Buffer {
   int shares = -1;     // this buffer lies in the memory of that earlier one (in-place result)
 };
 
+// Steps first..end-1, each in `parts` parts by rows that do not wait for one another (regions.h). A step outside of any is one of its own.
+struct Region {
+  int first = -1, end = -1;
+  int parts = 1;
+};
+
 struct Step {
   std::string op;               // as in ops.def, or "reorder"
   Instruction instruction;      // layouts final; for reorders only inputs[0] and outputs[0] are filled
@@ -31,6 +37,7 @@ struct Step {
   std::unique_ptr<Kernel> kernel;
   size_t workspace_offset = 0;  // in the arena
   size_t persistent_offset = 0;
+  Region region;                // first < 0: none
 };
 
 // Version sources are the inputs by position, then the constants.

@@ -1,9 +1,12 @@
 // See plan.h.
 #include "runtime/plan.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 
 #include "runtime/errors.h"
 #include "runtime/threads.h"
@@ -25,10 +28,11 @@ void check_list(const TensorList& tensors, const std::vector<TensorDesc>& types,
   }
 }
 
-void run_timed(Kernel& kernel, const KernelArgs& args, StepProfile& profile) {
+template <class F>
+void timed(StepProfile& profile, const F& work) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
-  kernel.run(args);
+  work();
   profile.nanoseconds += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
   ++profile.runs;
 }
@@ -75,6 +79,7 @@ void CompiledPlan::upload_constants(const DecodedPlan& plan, const std::vector<u
 
 void CompiledPlan::prepare_operands() {
   for (const Step& step : lowered_.steps) {
+    operand_start_.push_back(operand_buffers_.size());
     operand_buffers_.insert(operand_buffers_.end(), step.inputs.begin(), step.inputs.end());
     operand_buffers_.insert(operand_buffers_.end(), step.outputs.begin(), step.outputs.end());
   }
@@ -127,6 +132,35 @@ void CompiledPlan::set_profiling(bool on) {
   if (on) profile_.assign(lowered_.steps.size(), StepProfile());
 }
 
+KernelArgs CompiledPlan::arguments(size_t s, uint8_t* arena) {
+  const Step& step = lowered_.steps[s];
+  void** operands = operand_pointers_.data() + operand_start_[s];
+  return {operands, operands + step.inputs.size(), arena + step.workspace_offset, persistent_ + step.persistent_offset,
+          operand_versions_.data() + operand_start_[s]};
+}
+
+// Each thread runs every step over its own rows. What is timed is the first thread's part of it.
+void CompiledPlan::run_region(const Region& region, uint8_t* arena) {
+  const size_t first = static_cast<size_t>(region.first), end = static_cast<size_t>(region.end);
+  for (size_t s = first; s < end; ++s) lowered_.steps[s].kernel->begin_rows(arguments(s, arena));
+  std::exception_ptr error;
+#pragma omp parallel num_threads(region.parts)
+  for (int part = omp_get_thread_num(); part < region.parts; part += omp_get_num_threads()) {
+    try {
+      for (size_t s = first; s < end; ++s) {
+        Kernel& kernel = *lowered_.steps[s].kernel;
+        const KernelArgs args = arguments(s, arena);
+        if (profiling_ && part == 0) timed(profile_[s], [&] { kernel.run_rows(args, part); });
+        else kernel.run_rows(args, part);
+      }
+    } catch (...) {
+#pragma omp critical(langevin_region)
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
 uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop) {
   use_threads(threads_);
   bind(inputs, outputs);
@@ -134,16 +168,19 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
   for (const auto& output : outputs) output->touch();
   uint8_t* arena = arena_->ensure(lowered_.arena_bytes);
   uint64_t kernels = 0;
-  size_t operand = 0;
   for (size_t s = 0; s < lowered_.steps.size(); ++s) {
     const Step& step = lowered_.steps[s];
-    void** operands = operand_pointers_.data() + operand;
-    const uint64_t* versions = operand_versions_.data() + operand;
-    operand += step.inputs.size() + step.outputs.size();
-    if (step.cached >= 0 && cached_[s] == versions[0]) continue;
     if (stop.load(std::memory_order_relaxed)) throw CodedError("E_CANCELLED", "the run was stopped because its environment is closing");
-    const KernelArgs args{operands, operands + step.inputs.size(), arena + step.workspace_offset, persistent_ + step.persistent_offset, versions};
-    if (profiling_) run_timed(*step.kernel, args, profile_[s]);
+    if (step.region.first >= 0) {
+      run_region(step.region, arena);
+      kernels += static_cast<uint64_t>(step.region.end - step.region.first);
+      s = static_cast<size_t>(step.region.end) - 1;
+      continue;
+    }
+    const KernelArgs args = arguments(s, arena);
+    const uint64_t* versions = args.input_versions;
+    if (step.cached >= 0 && cached_[s] == versions[0]) continue;
+    if (profiling_) timed(profile_[s], [&] { step.kernel->run(args); });
     else step.kernel->run(args);
     if (step.cached >= 0) cached_[s] = versions[0];
     ++kernels;

@@ -56,6 +56,8 @@ class CompiledPlan {
   void upload_constants(const DecodedPlan& plan, const std::vector<uint8_t>& blob);
   void prepare_operands();
   void bind(const TensorList& inputs, const TensorList& outputs);
+  KernelArgs arguments(size_t step, uint8_t* arena);
+  void run_region(const Region& region, uint8_t* arena);
 
   Backend& backend_;
   int threads_;
@@ -68,6 +70,7 @@ class CompiledPlan {
   std::vector<uint64_t> versions_;    // by version source
   std::vector<uint64_t> cached_;      // by step: the version for which a cached reorder was last done
   // Operands of all steps in a row: inputs then outputs of step 0, of step 1, ...
+  std::vector<size_t> operand_start_;  // by step
   std::vector<int> operand_buffers_;
   std::vector<void*> operand_pointers_;
   std::vector<uint64_t> operand_versions_;

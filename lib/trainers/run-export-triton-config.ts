@@ -64,6 +64,7 @@ export function tritonConfig(model: TritonModel, options: TritonOptions = {}): s
   const { name, signature, labels, parameters } = model
   const batched = isBatchable(signature)
   const preferred = [1, 2, 4].map((k) => maxBatch / k).filter((n) => n >= 2 && Number.isInteger(n))
+  const texts = Object.entries(parameters).map(([key, text]) => ({ key, value: { string_value: text } }))
   return printBlock({
     name,
     platform: 'onnxruntime_onnx',
@@ -79,7 +80,7 @@ export function tritonConfig(model: TritonModel, options: TritonOptions = {}): s
       : undefined,
     instance_group: [{ kind: { word: kinds[device] }, count: instances }],
     model_warmup: warmups(model, batched ? [1, maxBatch] : [1]),
-    parameters: Object.entries(parameters).map(([key, text]) => ({ key, value: { string_value: text } })),
+    parameters: texts.length > 0 ? texts : undefined,
   })
 }
 

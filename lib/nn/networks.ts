@@ -8,6 +8,7 @@ import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
 import { isingNetwork, pottsNetwork } from './discrete.ts'
 import { type FlowConfig, flowNetwork } from './flow.ts'
 import { buildFlow } from './flows.ts'
+import { importedNetwork } from './imported/network.ts'
 import {
   type ActivationName,
   activation,
@@ -281,6 +282,7 @@ const builders: Readonly<Record<string, (options: never) => Network>> = {
   rbm: (options: RbmNetworkOptions) => new RbmNetwork(options),
   ising: isingNetwork as (o: never) => Network,
   potts: pottsNetwork as (o: never) => Network,
+  onnx: importedNetwork as (o: never) => Network,
   flow: (options: { readonly flow: FlowConfig }) => flowNetwork(buildFlow(options.flow)),
 }
 

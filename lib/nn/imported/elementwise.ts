@@ -5,6 +5,7 @@ import { type Call, type OpRule, scalarOf } from './call.ts'
 
 /** Where ONNX has no bound: what float32 holds at most. */
 const LARGEST = 3.4028234663852886e38
+const LARGEST_INTEGER = 2 ** 31 - 1
 
 /** A function of one tensor without attributes. */
 function plain(f: (x: Tensor) => Tensor, affine?: OpRule['affine']): OpRule {
@@ -54,17 +55,12 @@ function power(c: Call): Tensor {
 
 function clip(c: Call): Tensor {
   const x = c.x()
-  const bound = (i: number, name: string, otherwise: number): number | Tensor => {
-    if (c.has(name)) return c.number(name, otherwise)
-    const t = c.maybe(i)
-    if (t === undefined) return otherwise
-    return t.op.name === 'input' ? t : limited(scalarOf(t) ?? (c.needed(i)[0] as number))
-  }
-  const [low, high] = [bound(1, 'min', -LARGEST), bound(2, 'max', LARGEST)]
-  if (isInteger(x) || typeof low !== 'number' || typeof high !== 'number')
-    return ops.minimum(ops.maximum(x, low), high)
-  // min > max: ONNX gives max everywhere.
-  return low > high ? ops.clamp(ops.clamp(x, high, high), high, high) : ops.clamp(x, limited(low), limited(high))
+  const [low, high] = isInteger(x) ? [-LARGEST_INTEGER, LARGEST_INTEGER] : [-LARGEST, LARGEST]
+  const bound = (i: number, name: string, otherwise: number): number =>
+    limited(c.has(name) ? c.number(name, otherwise) : (c.known(i)?.[0] ?? otherwise))
+  const [least, most] = [bound(1, 'min', low), bound(2, 'max', high)]
+  // Where min > max, ONNX gives max.
+  return isInteger(x) ? ops.minimum(ops.maximum(x, least), most) : ops.clamp(x, Math.min(least, most), most)
 }
 
 function limited(v: number): number {
@@ -111,8 +107,7 @@ export const elementwise: Readonly<Record<string, OpRule>> = {
   Elu: { attributes: ['alpha'], build: (c) => ops.elu(c.x(), c.number('alpha', 1)) },
   Selu: {
     attributes: ['alpha', 'gamma'],
-    build: (c) =>
-      ops.mul(ops.elu(c.x(), c.number('alpha', 1.6732632423543772)), c.number('gamma', 1.0507009873554805)),
+    build: (c) => ops.mul(ops.elu(c.x(), c.number('alpha', 1.6732632423543772)), c.number('gamma', 1.0507009873554805)),
   },
   // α·(exp(x/α) - 1) below 0.
   Celu: {
@@ -181,7 +176,6 @@ export const elementwise: Readonly<Record<string, OpRule>> = {
   Where: { attributes: [], build: (c) => ops.select(c.x(0), c.x(1), c.x(2)) },
   Cast: {
     attributes: ['to', 'saturate'],
-    affine: 'all',
     refuse: (a) =>
       castTypes.has(a.number('to', 0)) ? undefined : `a cast to element type ${a.number('to', 0)} is not known`,
     build: (c) => ops.cast(c.x(), castTypes.get(c.number('to', 0)) ?? 'float32'),

@@ -55,7 +55,8 @@ function windowOf(c: Call, size: Shape, axes: number, kernelOfWeight?: [number, 
 
 function knownPadding(a: Attributes): string | undefined {
   const automatic = a.text('auto_pad', 'NOTSET')
-  if (!['NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID'].includes(automatic)) return `auto_pad '${automatic}' is not known`
+  if (!['NOTSET', 'SAME_UPPER', 'SAME_LOWER', 'VALID'].includes(automatic))
+    return `auto_pad '${automatic}' is not known`
   const axes = a.numbers('kernel_shape')?.length ?? 2
   return axes > 2 ? `windows of ${axes} dimensions are not supported (1 and 2 are)` : undefined
 }
@@ -85,15 +86,16 @@ function convTranspose(c: Call): Tensor {
   const sides = [...padding] as [number, number, number, number]
   const size = [0, 1].map((i) => {
     const axis = i as 0 | 1
-    const whole = stride[axis] * ((x.shape[axis + 2] as number) - 1) + extra[axis] + (kernel[axis] - 1) * dilation[axis] + 1
+    const whole =
+      stride[axis] * ((x.shape[axis + 2] as number) - 1) + extra[axis] + (kernel[axis] - 1) * dilation[axis] + 1
     const same = automatic.startsWith('SAME') ? (x.shape[axis + 2] as number) * stride[axis] : undefined
     const target = axis === 0 && axes === 1 ? undefined : (asked?.[axis - (2 - axes)] ?? same)
-    if (target === undefined) return whole - sides[axis] - sides[axis + 2 as 2 | 3]
+    if (target === undefined) return whole - sides[axis] - sides[(axis + 2) as 2 | 3]
     const total = whole - target
     const half = Math.floor(total / 2)
     const begin = automatic === 'SAME_UPPER' ? half : total - half
     sides[axis] = begin
-    sides[axis + 2 as 2 | 3] = total - begin
+    sides[(axis + 2) as 2 | 3] = total - begin
     return target
   }) as [number, number]
   if (sides.some((v) => v < 0)) throw c.fail(`output_shape [${asked}] is larger than what the input reaches`)
@@ -105,7 +107,7 @@ function convTranspose(c: Call): Tensor {
 /** Cells that the last window of ceil mode reaches beyond the padded image, at the far sides. Windows that begin there do not count. */
 function overhang(size: Shape, { kernel, stride, padding }: Window): [number, number] {
   const over = (axis: 0 | 1): number => {
-    const [near, far] = [padding[axis], padding[axis + 2 as 2 | 3]]
+    const [near, far] = [padding[axis], padding[(axis + 2) as 2 | 3]]
     const room = (size[axis] as number) + near + far - kernel[axis]
     let count = Math.ceil(room / stride[axis]) + 1
     if ((count - 1) * stride[axis] >= (size[axis] as number) + near) count--

@@ -171,6 +171,12 @@ function liveCarried(trace: Trace): number[] {
   return changing.filter((i) => live.has(i))
 }
 
+/** Every tensor that the outputs depend on, through all iterations. */
+export function liveTensors(trace: Trace): Set<Tensor> {
+  const aliases = new Map(unchanged(trace).flatMap(aliasesOf))
+  return reachable(rootsOf(trace, liveCarried(trace)), (t) => boundIn(trace, t), aliases)
+}
+
 /** All tensors that `roots` depend on, down to those that `stop` names. */
 export function reachable(
   roots: readonly Tensor[],

@@ -4,14 +4,16 @@
  */
 import { checkChoice, checkPositive } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
-import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
 import { checkDiscrete } from '../samplers/discrete-check.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import { checkNetworkOptions } from '../samplers/source.ts'
+import { checkPrecision } from './export-model.ts'
 import { buildOnnx } from './exporter.ts'
-import { exportMetadata } from './metadata.ts'
+import { gradientScale } from './gradient-scale.ts'
+import { toHalf } from './half.ts'
+import { exportMetadata, type Precision } from './metadata.ts'
 import { runtimeRules } from './random.ts'
 import { randomModes, type SamplerDescription } from './sampler-description.ts'
 import { classesOf, controlInputs, type SamplerStart } from './sampler-graph.ts'
@@ -46,6 +48,8 @@ export interface ExportSamplerOptions {
   readonly trajectory?: boolean
   /** 17 to 21; default 18 for 'seed' (whose integer ops 17 lacks), else 17. */
   readonly opset?: number
+  /** 'float16': weights and large products in half; the chain's state stays float32 (lib/onnx/half.ts). Default 'float32'. */
+  readonly precision?: Precision
   /** Steps that the metadata names as the default; default the whole schedule of a sampler that has one, else ten training rounds. */
   readonly steps?: number
   /** More entries of metadata_props. */
@@ -64,6 +68,7 @@ export interface ExportedSampler {
   /** Values of the inputs `steps`, `step_size` and `noise_scale`, those that there are, that the options stand for. */
   readonly defaults: Readonly<Record<string, number>>
   readonly opset: number
+  readonly precision: Precision
   readonly verification: Verification | undefined
 }
 
@@ -87,31 +92,27 @@ export async function exportSampler(
 ): Promise<ExportedSampler> {
   checkNames(options)
   const spec = specOf(model, options)
-  const opset = options.opset ?? (spec.random === 'seed' ? 18 : 17)
+  const { precision = 'float32', opset = spec.random === 'seed' ? 18 : 17 } = options
+  checkPrecision('exportSampler', precision)
   const { trace } = traceSampler(model, spec, 2)
   const defaults = defaultsOf(spec.sampler, options.steps)
-  const description = describe(spec, opset, trace, defaults)
-  const message = buildOnnx({
-    build: (batch) => traceSampler(model, spec, batch).trace,
+  const description = describe(spec, { opset, precision, trace, defaults })
+  const scale = precision === 'float16' ? await gradientScale(model, spec.sigma) : 1
+  const full = buildOnnx({
+    build: (batch) => traceSampler(model, spec, batch, scale).trace,
     opset,
     modelName: spec.sampler.kind,
     metadata: exportMetadata('sampler', model.network.config, description, options.metadata),
     ...(spec.random === 'runtime' && { rules: runtimeRules }),
   })
+  const message = precision === 'float16' ? toHalf(full) : full
   const save = options.externalData === undefined ? {} : { externalData: options.externalData }
   const tensors = typeof spec.start === 'string' ? undefined : spec.start.tensors
   const check = (candidate: string) => verifySampler(candidate, model, description, tensors ? { tensors } : {})
   const written = await writeVerified(path, message, save, options.verify === false ? undefined : check)
+  const { path: place, bytes, verification } = written
   const { inputs, outputs } = description
-  return {
-    path: written.path,
-    bytes: written.bytes,
-    inputs,
-    outputs,
-    defaults,
-    opset,
-    verification: written.verification,
-  }
+  return { path: place, bytes, inputs, outputs, defaults, opset, precision, verification }
 }
 
 function specOf(model: Model, options: ExportSamplerOptions): SamplerSpec {
@@ -147,12 +148,11 @@ function specOf(model: Model, options: ExportSamplerOptions): SamplerSpec {
   return { sampler, start, class: wanted, norm, sigma, temperature, random, trajectory: options.trajectory ?? false }
 }
 
-function describe(
-  spec: SamplerSpec,
-  opset: number,
-  trace: Trace,
-  defaults: Readonly<Record<string, number>>,
-): SamplerDescription {
+interface Written extends Pick<SamplerDescription, 'opset' | 'precision' | 'defaults'> {
+  readonly trace: Trace
+}
+
+function describe(spec: SamplerSpec, { opset, precision, trace, defaults }: Written): SamplerDescription {
   const { sampler, start, random, norm, temperature, trajectory } = spec
   return {
     sampler: sampler.options,
@@ -167,7 +167,7 @@ function describe(
     temperature,
     trajectory,
     opset,
-    precision: 'float32',
+    precision,
     inputs: [...trace.inputs, ...(trace.plain ?? [])].map((i) => i.name),
     outputs: [...trace.outputs, ...(trace.loop?.scanned ?? [])].map((o) => o.name),
     defaults,
@@ -193,6 +193,7 @@ const optionNames = [
   'temperature',
   'trajectory',
   'opset',
+  'precision',
   'steps',
   'metadata',
   'verify',
@@ -208,6 +209,3 @@ function checkNames(options: ExportSamplerOptions): void {
       `exportSampler: option '${wrong}' is not known.${suggestion(wrong, optionNames)}`,
     )
 }
-
-/** Tensors of starts by name, as files hold them. */
-export type StartTensors = ReadonlyMap<string, HostTensor>

@@ -14,7 +14,7 @@ import type { Controls, Sampler, SamplerState } from '../samplers/sampler.ts'
 import type { SamplerOptions } from '../samplers/samplers.ts'
 import { densityOf } from '../samplers/source.ts'
 import { drawStart, type StartOptions } from '../samplers/starts.ts'
-import { tempered } from '../samplers/target.ts'
+import { type Target, tempered } from '../samplers/target.ts'
 import { type NamedTensor, reachable } from './trace.ts'
 
 /** Where the chains of a file begin, drawn in the graph. */
@@ -62,8 +62,11 @@ export interface ChainGraph {
 
 const STREAM_CLASSES = 32
 
-/** The graphs for a batch of n chains. */
-export function chainGraph(model: Model, spec: ChainSpec, n: number): ChainGraph {
+/** Prefix of a start's tensors among the initializers of a file. */
+export const START_TENSOR = 'start/'
+
+/** The graphs for a batch of n chains. Gradients are multiplied by `gradientScale` on their way through the network, for half precision; 1 is off. */
+export function chainGraph(model: Model, spec: ChainSpec, n: number, gradientScale = 1): ChainGraph {
   const { network } = model
   const { sampler, sigma } = spec
   const parameters = new Map<Tensor, { readonly name: string; readonly data: HostTensor }>()
@@ -85,7 +88,7 @@ export function chainGraph(model: Model, spec: ChainSpec, n: number): ChainGraph
     ...(typeof wanted === 'number' && { class: wanted }),
     ...conditional,
   })
-  const target = tempered(density, 1 / temperature)
+  const target = withScaledGradients(tempered(density, 1 / temperature), gradientScale)
   const controls = controlTensors(sampler)
   const state = { ...sampler.init(target, begin.x, begin.key, STREAM_NOISE), ...controls.state }
   const before = {
@@ -109,6 +112,26 @@ export function chainGraph(model: Model, spec: ChainSpec, n: number): ChainGraph
     acceptance: accepts ? ops.select(ops.gt(done, 0), stepped.info.acceptance, 0) : undefined,
     energyOf: (x) =>
       model.graph('energy', x, variables, 'running', sigma === undefined ? undefined : ops.scalar(sigma)),
+  }
+}
+
+/**
+ * The same density, whose gradient has `factor` times its size between the output and x, and its own at x. v + (s - 1)(v - stop(v)) is v, exactly,
+ * with the gradient s.
+ */
+function withScaledGradients(target: Target, factor: number): Target {
+  if (factor === 1) return target
+  const scaled = (v: Tensor, s: number) => ops.add(v, ops.mul(ops.sub(v, ops.stopGradient(v)), s - 1))
+  const enter = (x: Tensor) => scaled(x, 1 / factor)
+  const leave = (v: Tensor) => scaled(v, factor)
+  const { split, logDensityAt } = target
+  return {
+    ...target,
+    logDensity: (x) => leave(target.logDensity(enter(x))),
+    ...(logDensityAt && { logDensityAt: (x: Tensor, sigma: Tensor) => leave(logDensityAt(enter(x), sigma)) }),
+    ...(split && {
+      split: { ...split, first: (x: Tensor) => split.first(enter(x)), rest: (h: Tensor) => leave(split.rest(h)) },
+    }),
   }
 }
 
@@ -177,7 +200,7 @@ function beginning(spec: ChainSpec, { n, shape, networkClasses, key, parameter }
           'E_CONFIG',
           `exportSampler: start '${start.options.kind}' needs the tensor '${name}'; give it in start.tensors`,
         )
-      return parameter(`start/${name}`, data)
+      return parameter(START_TENSOR + name, data)
     },
     dataRows: () => {
       throw new LangevinError(

@@ -43,9 +43,9 @@ export interface TracedSampler {
 
 const noDraws: Draws = { init: [], step: [] }
 
-/** @throws LangevinError E_CONFIG for a sampler that cannot take noise as an input */
-export function traceSampler(model: Model, spec: SamplerSpec, n: number): TracedSampler {
-  const graph = chainGraph(model, spec, n)
+/** For n chains; `gradientScale` as of `chainGraph`. @throws LangevinError E_CONFIG for a sampler that cannot take noise as an input */
+export function traceSampler(model: Model, spec: SamplerSpec, n: number, gradientScale = 1): TracedSampler {
+  const graph = chainGraph(model, spec, n, gradientScale)
   const plain = loopOf(graph, spec)
   const drawing = [...liveTensors(plain)].filter((t) => drawOps.has(t.op.name))
   const steps: PlainInput = { name: 'steps', dtype: 'int64', dims: [] }
@@ -64,7 +64,12 @@ export function traceSampler(model: Model, spec: SamplerSpec, n: number): Traced
       const key = t.inputs[0] as Tensor
       ;(key === graph.before.key ? loop : bound).set(key, () => '')
     }
-    return { graph, random: true, draws: noDraws, trace: withoutKey({ ...plain, plain: [steps], bound, loop: within(loop) }) }
+    return {
+      graph,
+      random: true,
+      draws: noDraws,
+      trace: withoutKey({ ...plain, plain: [steps], bound, loop: within(loop) }),
+    }
   }
   const draws = drawsOf(drawing, graph, spec)
   const inputs = [steps]

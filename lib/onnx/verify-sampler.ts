@@ -8,14 +8,18 @@ import { type Shape, sizeOf } from '../graph/shape.ts'
 import type { Model } from '../nn/model.ts'
 import type { DiscreteValues, Network } from '../nn/network.ts'
 import { HostRandom } from '../runtime/host-random.ts'
+import { partsOf } from '../samplers/starts.ts'
+import { numbersOf, readOnnxFile } from './import-file.ts'
+import type { Precision } from './metadata.ts'
 import { type ChainFeeds, NativeChain, type NativeRun } from './native-chain.ts'
 import { type SamplerDescription, specOfDescription } from './sampler-description.ts'
+import { START_TENSOR } from './sampler-graph.ts'
 import { openSampler, type SamplerFeeds, type SamplerSession } from './sampler-session.ts'
 import type { SamplerSpec } from './sampler-trace.ts'
 import { compareOutputs, type OutputCheck, type Verification } from './verify.ts'
 
 export interface VerifySamplerOptions {
-  /** Tensors of class Gaussians that the start draws from, as they were given to `exportSampler`; needed where there are. */
+  /** Tensors of class Gaussians that the start draws from, as they were given to `exportSampler`; default those of the file. */
   readonly tensors?: ReadonlyMap<string, HostTensor>
   /** Default 1 and 7: neither is a size that the exporter traced. */
   readonly batches?: readonly number[]
@@ -26,19 +30,29 @@ export interface VerifySamplerOptions {
   readonly threads?: number
 }
 
-/** Largest difference that passes, of the largest magnitude: of points, acceptance and energies. */
-const TOLERANCE = 1e-4
-/** A start moved by this part of its size ... */
-const NUDGE = 1e-6
-/** ... may be that far off in the end, or fewer steps are compared. */
-const CALM = 1e-5
+/** What may differ, by the file's precision; parts of the largest magnitude. */
+interface Limits {
+  /** Points and acceptance. */
+  readonly points: number
+  readonly energies: number
+  /** A start moved by this part of its size ... */
+  readonly nudge: number
+  /** ... may be that far off in the end, or fewer steps are compared. */
+  readonly calm: number
+}
+
+const limitsOf: Readonly<Record<Precision, Limits>> = {
+  float32: { points: 1e-4, energies: 1e-4, nudge: 1e-6, calm: 1e-5 },
+  float16: { points: 3e-2, energies: 1e-2, nudge: 1e-3, calm: 3e-3 },
+}
 
 /**
  * Compares a file of {@link exportSampler} with the native chain: points and acceptance after up to 20 steps to 1e-4 of the largest magnitude (with
  * `random: 'runtime'` only that they are finite where the native ones are), energies with the model's energies of the file's points to 1e-4. Where a
  * start moved by 1e-6 ends more than 1e-5 away, fewer steps are compared (5, then 1); where that happens in one step, ten times what it
- * was off passes, up to 0.01.
- * @throws LangevinError E_ONNX when onnxruntime-node is missing or refuses the file, E_CONFIG when the start's tensors are missing
+ * was off passes, up to a hundred times the limit. A file of float16 may be off by 3e-2 in its points and 1e-2 in energies; where it accepts and
+ * refuses, which a rounding may turn, points are only to be finite.
+ * @throws LangevinError E_ONNX when onnxruntime-node is missing or refuses the file, E_IO
  */
 export async function verifySampler(
   path: string,
@@ -46,7 +60,7 @@ export async function verifySampler(
   description: SamplerDescription,
   options: VerifySamplerOptions = {},
 ): Promise<Verification> {
-  const spec = specOfDescription(description, options.tensors)
+  const spec = specOfDescription(description, options.tensors ?? (await startTensors(path, description)))
   const session = await openSampler(path, options.threads)
   try {
     const outputs: OutputCheck[] = []
@@ -64,6 +78,19 @@ export async function verifySampler(
   }
 }
 
+/** Means and factors of a start as the file itself holds them. */
+async function startTensors(path: string, { start }: SamplerDescription): Promise<Map<string, HostTensor> | undefined> {
+  if (start === 'input' || !partsOf(start.options).some((p) => p.kind === 'classGaussians')) return undefined
+  const file = await readOnnxFile(path)
+  const found = new Map<string, HostTensor>()
+  for (const t of file.model.graph?.initializer ?? []) {
+    if (!t.name.startsWith(START_TENSOR)) continue
+    const { data, shape } = await numbersOf(file, t)
+    found.set(t.name.slice(START_TENSOR.length), hostTensor(data, shape))
+  }
+  return found
+}
+
 interface Comparison {
   readonly session: SamplerSession
   readonly chain: NativeChain
@@ -78,7 +105,8 @@ async function compareChain(c: Comparison): Promise<OutputCheck[]> {
   const { session, spec, batch, model } = c
   const { seed = 5 } = c.options
   const feeds = feedsFor(c, new HostRandom(batch))
-  const { run, steps, tolerance } = await calmRun(c, feeds, seed)
+  const limits = limitsOf[c.description.precision]
+  const { run, steps, tolerance } = await calmRun(c, limits, feeds, seed)
   const got = await session.run({ ...fedBy(feeds), seed, steps, ...noiseOf(run) })
   const result = (name: string): HostTensor => {
     const t = got.get(name)
@@ -94,12 +122,13 @@ async function compareChain(c: Comparison): Promise<OutputCheck[]> {
     model.evaluate('energy', x, spec.sigma === undefined ? {} : { sigma: spec.sigma })
   const samples = result('samples')
   // What the runtime draws cannot be known: then points need only be finite where the native ones are.
-  const drawn = spec.random === 'runtime' && c.chain.random
+  const turned = c.description.precision === 'float16' && run.acceptance !== undefined
+  const drawn = turned || (spec.random === 'runtime' && c.chain.random)
   const checks = [
     drawn
       ? check('samples', finiteness(samples), finiteness(run.samples), 0)
       : check('samples', samples, run.samples, tolerance),
-    check('energies', result('energies'), await energies(samples), TOLERANCE),
+    check('energies', result('energies'), await energies(samples), limits.energies),
   ]
   if (run.acceptance !== undefined && !drawn)
     checks.push(check('acceptance', result('acceptance'), run.acceptance, tolerance))
@@ -113,7 +142,7 @@ async function compareChain(c: Comparison): Promise<OutputCheck[]> {
       drawn
         ? check('trajectory', finiteness(points), finiteness(native), 0)
         : check('trajectory', points, native, tolerance),
-      check('energy_trace', flat(trace, [steps * batch]), await energies(flat(points, rows)), TOLERANCE),
+      check('energy_trace', flat(trace, [steps * batch]), await energies(flat(points, rows)), limits.energies),
     )
   }
   return checks
@@ -130,16 +159,17 @@ function finiteness({ data, shape }: HostTensor): HostTensor {
 /** The native run over as many steps as a moved start stays near for, and what its points may differ by. */
 async function calmRun(
   { chain, options }: Comparison,
+  limits: Limits,
   feeds: ChainFeeds,
   seed: number,
 ): Promise<{ run: NativeRun; steps: number; tolerance: number }> {
-  const most = options.steps ?? 20
-  const lengths = [most, ...[5, 1].filter((s) => s < most)]
+  const longest = options.steps ?? 20
+  const lengths = [longest, ...[5, 1].filter((s) => s < longest)]
   const random = new HostRandom(1)
   const nudge = ({ data, shape }: HostTensor): HostTensor => {
     const size = (data as Float32Array).reduce((m, v) => Math.max(m, Math.abs(v)), 0)
     return hostTensor(
-      Float32Array.from(data, (v) => v + NUDGE * size * (2 * random.uniform() - 1)),
+      Float32Array.from(data, (v) => v + limits.nudge * size * (2 * random.uniform() - 1)),
       shape,
     )
   }
@@ -147,8 +177,11 @@ async function calmRun(
     const run = await chain.run(feeds, seed, steps)
     const moved = await chain.run(feeds, seed, steps, nudge)
     const off = compareOutputs(moved.samples, run.samples).maxRel
-    if (off <= CALM) return { run, steps, tolerance: TOLERANCE }
-    if (i === lengths.length - 1) return { run, steps, tolerance: Math.max(TOLERANCE, Math.min(0.01, 10 * off)) }
+    if (off <= limits.calm) return { run, steps, tolerance: limits.points }
+    if (i === lengths.length - 1) {
+      const most = Math.min(100 * limits.points, 10 * off)
+      return { run, steps, tolerance: Math.max(limits.points, most) }
+    }
   }
   throw new LangevinError('E_INTERNAL', 'internal: no number of steps to compare')
 }

@@ -65,12 +65,16 @@ export function needOutput(network: Network, output: ModelOutput, what: string =
   throw new LangevinError('E_CONFIG', `${what}: ${output} ${reasons[output]}`, { output })
 }
 
-/** The graph of an output; `given` holds what `inputsOf` names. */
+/**
+ * The graph of an output; `given` holds what `inputsOf` names. Gradients are computed times `gradientScale` and divided by it at the end, which
+ * changes nothing but the size of the numbers on the way: where those are kept in half precision, small ones would vanish.
+ */
 export function outputGraph(
   network: Network,
   output: ModelOutput,
   given: Readonly<Partial<Record<OutputInput, Tensor>>>,
   pass: Pass,
+  gradientScale = 1,
 ): Tensor {
   needOutput(network, output)
   const need = (name: OutputInput): Tensor => {
@@ -89,15 +93,22 @@ export function outputGraph(
     case 'log_prob_unnormalized':
       return ops.neg(network.energy(need('x'), pass))
     case 'score':
-      return scoreOf(ops.neg(network.energy(need('x'), pass)), need('x'))
+      return scoreOf(ops.neg(network.energy(need('x'), pass)), need('x'), gradientScale)
     case 'class_score':
-      return scoreOf(ops.mul(network.logits(need('x'), pass), ops.oneHot(need('y'), network.classes)), need('x'))
+      return scoreOf(classLogits(network, need('x'), need('y'), pass), need('x'), gradientScale)
     case 'sample':
       return network.draw?.(need('z'), pass) as Tensor
   }
 }
 
+/** f(x)[y] beside zeros: what it sums to is log p(x|y) up to a constant. */
+function classLogits(network: Network, x: Tensor, y: Tensor, pass: Pass): Tensor {
+  return ops.mul(network.logits(x, pass), ops.oneHot(y, network.classes))
+}
+
 /** ∇x of the sum of log densities: examples do not mix, so each row is its own. */
-function scoreOf(logDensity: Tensor, x: Tensor): Tensor {
-  return grad(ops.sum(logDensity), [x])[0] as Tensor
+function scoreOf(logDensity: Tensor, x: Tensor, scale: number): Tensor {
+  const total = ops.sum(logDensity)
+  if (scale === 1) return grad(total, [x])[0] as Tensor
+  return ops.div(grad(ops.mul(total, scale), [x])[0] as Tensor, scale)
 }

@@ -25,6 +25,8 @@ export interface CallSite {
   /** Shape of an input, also of one whose numbers are not at hand. */
   shapeOf(input: number): Shape
   literal(): LiteralShapes | undefined
+  /** The graph was written for another batch than ours. */
+  readonly rebatched: boolean
 }
 
 /** An operator's rule: the attributes it understands, and the graph it becomes. */

@@ -121,6 +121,7 @@ export class GraphRun {
       variableName: (i) => this.variableName(node.in[i] ?? ''),
       shapeOf: (i) => this.shapeOf(node.in[i] ?? ''),
       literal: () => this.literal(node),
+      rebatched: ![undefined, this.batch].includes(this.graph.options.batch),
     })
     let made: Tensor | readonly Tensor[]
     try {

@@ -62,7 +62,7 @@ function concat(c: Call): Tensor {
   const axis = c.axis(c.number('axis', 0))
   // In a file of a fixed batch a part that does not depend on x has that batch (a class token): it stands for every example.
   const batch = Math.max(...parts.map((p) => p.shape[0] ?? 0))
-  const stretch = c.site.literal() !== undefined && axis > 0
+  const stretch = c.site.rebatched && axis > 0
   return ops.concat(
     parts.map((p) => (stretch && p.shape[0] === 1 && batch > 1 ? ops.broadcast(p, [batch, ...p.shape.slice(1)]) : p)),
     axis,

@@ -19,12 +19,14 @@ import {
   readEntry,
   readOnnxMetadata,
 } from './metadata.ts'
+import { samplerDescriptionSchema } from './sampler-description.ts'
 import { defaultTolerance, type Feeds, type Tolerance, type Verification, verifyOnnx } from './verify.ts'
+import { type VerifySamplerOptions, verifySampler } from './verify-sampler.ts'
 
-export interface VerifyExportOptions {
+export interface VerifyExportOptions extends Pick<VerifySamplerOptions, 'tensors' | 'steps'> {
   /** Batch sizes to run; default 1 and 7. */
   readonly batches?: readonly number[]
-  /** The largest relative error that passes, by output, `default` for the others; default by the file's precision. */
+  /** Of models and generators: the largest relative error that passes, by output, `default` for the others; default by the file's precision. */
   readonly tolerance?: Tolerance
   /** The inputs follow from it; default 0. */
   readonly seed?: number
@@ -70,7 +72,7 @@ export async function verifyExport(
       options,
     )
   if (kind === 'sampler') {
-    throw new LangevinError('E_ONNX', `'${path}' holds a sampler, which this version cannot check`)
+    return verifySampler(path, model, readEntry(metadata, 'langevin.export', samplerDescriptionSchema, path), options)
   }
   return verifyModel(path, model, readEntry(metadata, 'langevin.export', modelDescriptionSchema, path), options)
 }

@@ -170,7 +170,7 @@ async function outOf(context: CommandContext, name: string): Promise<string> {
   return out
 }
 
-type Exported = Pick<ExportedModel, 'inputs' | 'outputs' | 'opset' | 'bytes' | 'verification'>
+type Exported = Omit<ExportedModel, 'path'>
 
 interface Told {
   readonly kind?: string
@@ -179,7 +179,7 @@ interface Told {
 }
 
 function report(context: CommandContext, out: string, exported: Exported, told: Told): void {
-  const { inputs, outputs, opset, bytes, verification } = exported
+  const { inputs, outputs, opset, precision, bytes, verification } = exported
   const { defaults = {}, notes = [] } = told
   const agreed = verification === undefined ? 'not checked' : 'ONNX Runtime agrees'
   const own = Object.entries(defaults).map(([name, value]) => `${name} ${value}`)
@@ -196,6 +196,7 @@ function report(context: CommandContext, out: string, exported: Exported, told: 
       inputs,
       outputs,
       opset,
+      precision,
       bytes,
       checks: verification?.outputs ?? [],
       ...told,

@@ -81,11 +81,14 @@ function fileOptions({ precision, opset, sigma, verify }: BundleOptions) {
 async function samplerInto(
   folder: string,
   run: Run,
-  { verify }: BundleOptions,
+  { precision, verify }: BundleOptions,
 ): Promise<{ readonly sampler: ExportedRunSampler | undefined; readonly notes: readonly string[] }> {
   const reason = run.exact ? undefined : whyNot(run.chain())
   if (reason !== undefined) return { sampler: undefined, notes: [`no ${SAMPLER_FILE}: ${reason}`] }
-  const sampler = await exportRunSampler(run, join(folder, SAMPLER_FILE), verify === undefined ? {} : { verify })
+  const sampler = await exportRunSampler(run, join(folder, SAMPLER_FILE), {
+    ...(precision === undefined ? {} : { precision }),
+    ...(verify === undefined ? {} : { verify }),
+  })
   return { sampler, notes: sampler.notes }
 }
 

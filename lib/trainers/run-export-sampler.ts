@@ -53,7 +53,7 @@ export function samplerOfRun(run: Run, asked: RunSamplerOptions = {}): RunSample
             `training's chains begin at rows of its data or at draws of another model, which a file cannot hold: these begin at ${JSON.stringify(starts.options)}`,
           ]
         : []),
-      ...(chain.norm === 'batch'
+      ...(chain.norm === 'batch' && run.model.network.variables.some((v) => v.name.endsWith('running_mean'))
         ? ["batch norms take each call's own statistics, as in training: the chains of a call depend on each other"]
         : []),
     ],

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join, normalize } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
 import { type Shape, showShape, sizeOf } from '../graph/shape.ts'
 import { readAt, readWholeFile, sizeOfFile, withFile } from '../runtime/files.ts'
+import { fromHalfBits } from './float16.ts'
 import { externalLocation } from './format.ts'
 import type { ModelProto, TensorProto } from './gen/onnx_pb.ts'
 import { decodeOnnx } from './save.ts'
@@ -52,7 +53,7 @@ const readings: ReadonlyMap<number, Reading> = new Map<number, Reading>([
   [6, { name: 'int32', bytes: 4, dtype: 'int32', at: (v, o) => v.getInt32(o, true) }],
   [7, { name: 'int64', bytes: 8, dtype: 'int32', at: (v, o) => limited(Number(v.getBigInt64(o, true))) }],
   [9, { name: 'bool', bytes: 1, dtype: 'bool', at: (v, o) => (v.getUint8(o) === 0 ? 0 : 1) }],
-  [10, { name: 'float16', bytes: 2, dtype: 'float32', at: (v, o) => half(v.getUint16(o, true)) }],
+  [10, { name: 'float16', bytes: 2, dtype: 'float32', at: (v, o) => fromHalfBits(v.getUint16(o, true)) }],
   [11, { name: 'float64', bytes: 8, dtype: 'float32', at: (v, o) => v.getFloat64(o, true) }],
   [12, { name: 'uint32', bytes: 4, dtype: 'int32', at: (v, o) => limited(v.getUint32(o, true)) }],
   [13, { name: 'uint64', bytes: 8, dtype: 'int32', at: (v, o) => limited(Number(v.getBigUint64(o, true))) }],
@@ -61,13 +62,6 @@ const readings: ReadonlyMap<number, Reading> = new Map<number, Reading>([
 
 function limited(v: number): number {
   return Math.min(2 ** 31 - 1, Math.max(-(2 ** 31), v))
-}
-
-/** IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. */
-function half(bits: number): number {
-  const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023]
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : Number.NaN
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
 }
 
 function upperHalf(bits: number): number {
@@ -115,7 +109,7 @@ export async function numbersOf(file: OnnxFile, t: TensorProto, name = t.name): 
 
 /** Data that stand in the message's lists; 16-bit floats are kept there as their bits. */
 function listedData(t: TensorProto, { name, dtype }: Reading): number[] {
-  if (name === 'float16' || name === 'bfloat16') return t.int32Data.map(name === 'float16' ? half : upperHalf)
+  if (name === 'float16' || name === 'bfloat16') return t.int32Data.map(name === 'float16' ? fromHalfBits : upperHalf)
   if (name === 'float64') return unknownDoubles(t)
   if (name === 'int64') return t.int64Data.map((v) => limited(Number(v)))
   return dtype === 'float32' ? t.floatData : t.int32Data.map((v) => (dtype === 'bool' && v !== 0 ? 1 : v))

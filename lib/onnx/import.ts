@@ -76,8 +76,9 @@ export async function importOnnx(source: string | Uint8Array, options: ImportOpt
 /** The network of a file that this library wrote, where its plan is in the file and the weights are all there. */
 async function ownModel(file: OnnxFile, device: Device | undefined): Promise<Model | undefined> {
   const about = new Map(file.model.metadataProps.map((p) => [p.key, p.value]))
-  if (about.get('langevin.kind') === 'sampler')
-    throw new LangevinError('E_ONNX', `[onnx] ${file.source} is a sampler, not a model; import the model's own file`)
+  const kind = about.get('langevin.kind')
+  if (kind === 'sampler' || kind === 'generator')
+    throw new LangevinError('E_ONNX', `[onnx] ${file.source} holds a ${kind}, no energy; import the model's own file`)
   const config = parsed(about.get('langevin.network'))
   if (config === undefined || config.kind === 'custom') return undefined
   try {

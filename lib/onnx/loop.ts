@@ -117,8 +117,9 @@ export function bindAll(
   for (const [tensor, make] of bound) {
     const place = leaves.get(tensor)
     if (place === undefined) continue
+    const scope = tensor.label === undefined ? '' : `${tensor.label}/`
     const node = (opType: string, inputs: readonly string[], attributes = {}): string =>
-      writer.node(opType, inputs, attributes, 1, tensor.label ?? opType)[0] as string
+      writer.node(opType, inputs, attributes, 1, scope + opType)[0] as string
     values.set(place, make({ node, ints: (data, shape) => writer.ints(data, shape), iteration }))
   }
 }

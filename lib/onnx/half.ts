@@ -60,6 +60,8 @@ type Form = 'half' | 'single'
 /** A value of the old graph: under which name each form of it stands in the new one. */
 interface Value {
   readonly name: string
+  /** As it was made; the other form is a Cast away. */
+  readonly form: Form
   readonly names: Partial<Record<Form, string>>
   /** Follows from weights, constants and shapes alone, so that it takes the type of the data it meets. */
   readonly fixed: boolean
@@ -111,10 +113,12 @@ class HalfGraph {
 
   convert(): GraphProto {
     const { graph } = this
-    for (const { name } of graph.input) this.values.set(name, { name, names: { single: name }, fixed: false })
+    for (const { name } of graph.input)
+      this.values.set(name, { name, form: 'single', names: { single: name }, fixed: false })
     for (const tensor of graph.initializer) {
       const weight = tensor.dataType === elementType.float32 ? { weight: { tensor, readers: [] } } : {}
-      this.values.set(tensor.name, { name: tensor.name, names: { single: tensor.name }, fixed: true, ...weight })
+      const { name } = tensor
+      this.values.set(name, { name, form: 'single', names: { single: name }, fixed: true, ...weight })
     }
     for (const node of graph.node) this.convertNode(node)
     const initializer = graph.initializer.flatMap((t) => this.settle(this.values.get(t.name) as Value, t))
@@ -136,7 +140,7 @@ class HalfGraph {
     inputs.forEach((value, at) => {
       if (value === undefined) return
       const form = half && data.includes(at) ? 'half' : 'single'
-      this.read(value, shapes.has(node.opType) ? formOf(value) : form, made, at)
+      this.read(value, shapes.has(node.opType) ? value.form : form, made, at)
     })
     this.nodes.push(made)
     const fixed = isFixed(node, inputs)
@@ -144,13 +148,13 @@ class HalfGraph {
       if (name === '') return
       // The second output of MaxPool is indices.
       const isHalf = half && i === 0 && !comparisons.has(node.opType)
-      if (!isHalf) this.values.set(name, { name, names: { single: name }, fixed })
+      if (!isHalf) this.values.set(name, { name, form: 'single', names: { single: name }, fixed })
       else if (this.outputs.has(name)) {
         const inner = this.unique(`${name}/float16`)
         made.output[i] = inner
         this.nodes.push(castNode(inner, name, elementType.float32))
-        this.values.set(name, { name, names: { half: inner, single: name }, fixed })
-      } else this.values.set(name, { name, names: { half: name }, fixed })
+        this.values.set(name, { name, form: 'half', names: { half: inner, single: name }, fixed })
+      } else this.values.set(name, { name, form: 'half', names: { half: name }, fixed })
     })
   }
 
@@ -166,8 +170,8 @@ class HalfGraph {
     if (products.has(node.opType)) return true
     if (!followers.has(node.opType) && !comparisons.has(node.opType)) return false
     const square = node.opType === 'Mul' && node.input[0] === node.input[1]
-    const follows = (v: Value): boolean => v.names.half !== undefined || (v.fixed && fits(v))
-    return !square && read.some((v) => !v.fixed && v.names.half !== undefined) && read.every(follows)
+    const follows = (v: Value): boolean => v.form === 'half' || (v.fixed && fits(v))
+    return !square && read.some((v) => v.form === 'half') && read.every(follows)
   }
 
   private find(name: string): Value {
@@ -233,11 +237,6 @@ class HalfGraph {
 function dataOf(node: NodeProto, inputs: readonly unknown[]): readonly number[] {
   const data = followers.get(node.opType) ?? 'all'
   return data === 'all' ? inputs.map((_, at) => at) : data
-}
-
-/** The form that a value has without a Cast. */
-function formOf(value: Value): Form {
-  return value.names.single === undefined ? 'half' : 'single'
 }
 
 function isFixed(node: NodeProto, inputs: readonly (Value | undefined)[]): boolean {

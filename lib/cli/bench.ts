@@ -1,6 +1,7 @@
 /** `langevin bench`: times the workloads of scripts/bench/workloads.json on this machine. Side by side with others: scripts/bench-peers.mjs. */
 import { type BenchProfile, type BenchRow, benchWorkload } from '../bench/measure.ts'
 import { chooseWorkloads } from '../bench/workloads.ts'
+import { checkPrecision, type Precision } from '../runtime/compile.ts'
 import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
 
 export const benchCommand: CommandSpec = {
@@ -11,6 +12,7 @@ export const benchCommand: CommandSpec = {
     only: { type: 'string', value: 'LIST', help: 'workloads, by commas (default: all)' },
     repeats: { type: 'string', value: 'N', help: 'timings of which the median is taken (default 7)' },
     seconds: { type: 'string', value: 'S', help: 'a timing takes a quarter of this, or one call (default 1)' },
+    precision: { type: 'string', value: 'P', help: "of products and convolutions: 'float32' (default) or 'bfloat16'" },
     profile: { type: 'boolean', help: 'also kernels, reorders and memory of what was compiled' },
   },
   examples: ['langevin bench --only langevin_mlp,dsm_mlp', 'langevin bench --json --threads 2 --profile'],
@@ -21,10 +23,13 @@ async function bench(context: CommandContext): Promise<void> {
   const workloads = chooseWorkloads(context.list('only'))
   const repeats = context.integer('repeats', 1)
   const seconds = positive(context, 'seconds')
+  const precision = context.text('precision')
+  checkPrecision(precision)
   const options = {
     signal: context.signal,
     ...(repeats === undefined ? {} : { repeats }),
     ...(seconds === undefined ? {} : { seconds }),
+    ...(precision === undefined ? {} : { precision: precision as Precision }),
   }
   if (!context.json) process.stdout.write(`${head()}\n`)
   for (const [name, workload] of workloads) {

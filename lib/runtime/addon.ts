@@ -15,6 +15,8 @@ export interface NativeInfo {
   /** Instruction set in use, by Highway's name (`AVX2`, `AVX3_ZEN4`, `NEON`). */
   readonly isa: string
   readonly oneDnn: string
+  /** Can plans of precision 'bfloat16' run here? They need a processor with AVX512-BF16. */
+  readonly bfloat16: boolean
   /** Threads that plans compiled from now on run with. */
   readonly threads: number
   readonly ops: readonly string[]
@@ -33,6 +35,7 @@ export interface PlanStats {
   readonly arenaBytes: number
   /** Constants, parameters in other layouts, packed weights. */
   readonly persistentBytes: number
+  /** By op; kernels that multiply bfloat16 are counted apart, as `matmul:bf16`. */
   readonly kernels: readonly { readonly op: string; readonly count: number }[]
   readonly reorders: number
   /** One line a kernel: layouts and places in memory. */

@@ -3,12 +3,6 @@
  * of raw values to what the network sees.
  */
 
-export interface SamplerDefaults {
-  readonly steps: number
-  readonly step_size: number
-  readonly noise_scale?: number
-}
-
 export interface Bundle {
   readonly name: string
   readonly shape: readonly number[]
@@ -16,9 +10,8 @@ export interface Bundle {
   readonly range: readonly [number, number] | undefined
   readonly classes: readonly string[]
   readonly model: { readonly url: string; readonly outputs: readonly string[] }
-  readonly sampler:
-    | { readonly url: string; readonly inputs: readonly string[]; readonly defaults: SamplerDefaults }
-    | undefined
+  /** Draws its own starting points. */
+  readonly sampler: { readonly url: string; readonly inputs: readonly string[] } | undefined
   /** Examples with log p below are out of distribution; undefined where the bundle has no threshold. */
   readonly threshold: number | undefined
   readonly falseAlarms: number | undefined
@@ -44,7 +37,9 @@ export function readBundle(json: unknown, base: URL): Bundle {
     )
   const input = object(root.input, 'input')
   const model = object(root.model, 'model')
-  const sampler = root.sampler == null ? undefined : object(root.sampler, 'sampler')
+  const given = root.sampler == null ? undefined : object(root.sampler, 'sampler')
+  // A generator draws in one go: nothing to watch.
+  const sampler = given?.kind === 'generator' ? undefined : given
   const ood = root.outOfDistribution == null ? undefined : object(root.outOfDistribution, 'outOfDistribution')
   const range = input.range == null ? undefined : numbers(input.range, 'input.range')
   if (range !== undefined && range.length !== 2) throw new Error('langevin.json: input.range must hold two numbers')
@@ -60,7 +55,6 @@ export function readBundle(json: unknown, base: URL): Bundle {
     sampler: sampler && {
       url: new URL(text(sampler.file, 'sampler.file'), base).href,
       inputs: texts(sampler.inputs, 'sampler.inputs'),
-      defaults: defaultsOf(object(sampler.defaults, 'sampler.defaults')),
     },
     threshold: ood && number(ood.threshold, 'outOfDistribution.threshold'),
     falseAlarms: ood && number(ood.falseAlarms, 'outOfDistribution.falseAlarms'),
@@ -73,15 +67,6 @@ export function normalise(bundle: Pick<Bundle, 'range'>, raw: ArrayLike<number>)
   if (range === undefined) return Float32Array.from(raw)
   const [low, high] = range
   return Float32Array.from(raw, (v) => ((v - low) / (high - low)) * 2 - 1)
-}
-
-function defaultsOf(json: Json): SamplerDefaults {
-  const noise = json.noise_scale
-  return {
-    steps: number(json.steps, 'sampler.defaults.steps'),
-    step_size: number(json.step_size, 'sampler.defaults.step_size'),
-    ...(noise == null ? {} : { noise_scale: number(noise, 'sampler.defaults.noise_scale') }),
-  }
 }
 
 function object(value: unknown, name: string): Json {

@@ -11,6 +11,8 @@ import { freshSeed } from './random.ts'
 export interface SamplerFile {
   readonly url: string
   readonly inputs: readonly string[]
+  /** What its options stand for, by input. */
+  readonly defaults?: { readonly step_size?: number; readonly noise_scale?: number }
 }
 
 export interface StepSettings {

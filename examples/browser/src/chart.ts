@@ -47,13 +47,19 @@ export class EnergyChart {
     const drawn = surface(this.target)
     if (drawn === undefined) return
     const { context, width, height } = drawn
+    if (this.rows.length === 0) {
+      context.font = '14px system-ui, sans-serif'
+      context.fillStyle = colour('--muted')
+      context.textAlign = 'center'
+      context.fillText('no steps yet', width / 2, height / 2)
+      return
+    }
     const steps = Math.max(10, this.rows.at(-1)?.step ?? 0)
     const ticks = ticksOf(this.rows)
     const [low, high] = [ticks[0] ?? 0, ticks.at(-1) ?? 1]
     const x = (step: number): number => LEFT + ((width - LEFT - RIGHT) * step) / steps
     const y = (e: number): number => TOP + ((height - TOP - BOTTOM) * (high - e)) / (high - low)
     this.axes(context, { ticks, steps, x, y, width, height })
-    if (this.rows.length === 0) return
     context.beginPath()
     for (const r of this.rows) context.lineTo(x(r.step), y(r.high))
     for (const r of this.rows.toReversed()) context.lineTo(x(r.step), y(r.low))

@@ -199,5 +199,6 @@ export function softmax(logits: readonly number[]): number[] {
 }
 
 function percent(p: number): string {
-  return `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 0 : 1)}%`
+  if (p < 0.0005) return '0%'
+  return `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)}%`
 }

@@ -3,10 +3,11 @@ import { contour, roundLevels } from './contours.ts'
 import { colour, surface, wantsStillness } from './dom.ts'
 import { paint } from './palette.ts'
 
-/** The square [low, high]² of the plane. */
+/** A square of the plane: its lower left corner and its side. */
 export interface Window {
-  readonly low: number
-  readonly high: number
+  readonly x: number
+  readonly y: number
+  readonly side: number
 }
 
 /** Points along a side of the map. */
@@ -15,11 +16,11 @@ export const POINTS = 121
 const DEPTH = 12
 
 /** Middles of the map's points, row by row from the upper left: [POINTS², 2]. */
-export function mapPoints({ low, high }: Window): Float32Array {
-  const each = (high - low) / (POINTS - 1)
+export function mapPoints({ x, y, side }: Window): Float32Array {
+  const each = side / (POINTS - 1)
   return Float32Array.from({ length: POINTS * POINTS * 2 }, (_, k) => {
     const i = k >> 1
-    return k % 2 === 0 ? low + each * (i % POINTS) : high - each * Math.floor(i / POINTS)
+    return k % 2 === 0 ? x + each * (i % POINTS) : y + side - each * Math.floor(i / POINTS)
   })
 }
 
@@ -141,7 +142,7 @@ export class EnergyMap {
   }
 
   private toPixels(width: number, x: number, y: number): readonly [number, number] {
-    const { low, high } = this.window
-    return [((x - low) / (high - low)) * width, ((high - y) / (high - low)) * width]
+    const { x: left, y: bottom, side } = this.window
+    return [((x - left) / side) * width, (1 - (y - bottom) / side) * width]
   }
 }

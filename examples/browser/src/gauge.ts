@@ -1,30 +1,33 @@
 /** log p(x) on a line: where held-out digits lie, the threshold below which an example counts as out of distribution, and the present value. */
+import { redrawOn } from './dom.ts'
 
 const NAMESPACE = 'http://www.w3.org/2000/svg'
-const WIDTH = 320
-const EDGE = 6
+const HEIGHT = 54
+const EDGE = 4
 const [TOP, BAND] = [20, 14]
+const UNDER = TOP + BAND + 16
+/** Room that a number needs on either side, in pixels. */
+const ROOM = 60
 
 type Attributes = Readonly<Record<string, string | number>>
 
+export interface GaugeRange {
+  readonly low: number
+  readonly high: number
+  readonly threshold: number | undefined
+  /** log p of examples of the data, shown as thin lines. */
+  readonly heldOut: readonly number[]
+}
+
 export class Gauge {
   private readonly host: HTMLElement
-  private readonly low: number
-  private readonly high: number
-  private readonly threshold: number | undefined
-  private readonly heldOut: readonly number[]
+  private readonly range: GaugeRange
   private value: number | undefined
 
-  constructor(
-    host: HTMLElement,
-    range: { low: number; high: number; threshold: number | undefined; heldOut: readonly number[] },
-  ) {
+  constructor(host: HTMLElement, range: GaugeRange) {
     this.host = host
-    this.low = range.low
-    this.high = range.high
-    this.threshold = range.threshold
-    this.heldOut = range.heldOut
-    this.show(undefined)
+    this.range = range
+    redrawOn(host, () => this.draw())
   }
 
   show(value: number | undefined): void {
@@ -32,41 +35,48 @@ export class Gauge {
     this.draw()
   }
 
-  /** Position on the line; what is beyond it stands at its end. */
-  private at(value: number): number {
-    const part = (value - this.low) / (this.high - this.low)
-    return EDGE + Math.min(1, Math.max(0, part)) * (WIDTH - 2 * EDGE)
-  }
-
   private draw(): void {
-    const svg = element('svg', { viewBox: `0 0 ${WIDTH} 58`, role: 'img', 'aria-label': this.words() })
-    const middle = this.at(this.threshold ?? this.low)
+    const width = this.host.clientWidth
+    if (width === 0) return
+    const { low, high, threshold, heldOut } = this.range
+    // What is beyond the line stands at its end.
+    const at = (v: number): number => EDGE + Math.min(1, Math.max(0, (v - low) / (high - low))) * (width - 2 * EDGE)
+    const svg = element('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': this.words() })
+    const middle = at(threshold ?? low)
     svg.append(
       element('rect', { x: EDGE, y: TOP, width: middle - EDGE, height: BAND, fill: 'var(--bad-soft)' }),
-      element('rect', { x: middle, y: TOP, width: WIDTH - EDGE - middle, height: BAND, fill: 'var(--good-soft)' }),
+      element('rect', { x: middle, y: TOP, width: width - EDGE - middle, height: BAND, fill: 'var(--good-soft)' }),
+      ...heldOut.map((v) => mark(at(v), TOP, TOP + BAND, 'var(--good)', 1, 0.5)),
     )
-    for (const v of this.heldOut) svg.append(mark(this.at(v), TOP, TOP + BAND, 'var(--good)', 1, 0.5))
-    if (this.threshold !== undefined) {
-      svg.append(mark(middle, TOP - 3, TOP + BAND + 3, 'var(--muted)', 2))
-      svg.append(text(middle, TOP + BAND + 17, `threshold ${this.threshold.toFixed(1)}`, 'middle'))
-    }
-    svg.append(text(EDGE, 52, 'less likely', 'start'), text(WIDTH - EDGE, 52, 'more likely', 'end'))
-    if (this.value !== undefined) {
-      const x = this.at(this.value)
-      const fill = this.threshold === undefined || this.value >= this.threshold ? 'var(--good)' : 'var(--bad)'
-      svg.append(mark(x, TOP - 4, TOP + BAND + 4, fill, 4))
-      const anchor = x < 40 ? 'start' : x > WIDTH - 40 ? 'end' : 'middle'
-      const label = text(x, 11, this.value.toFixed(2), anchor)
-      label.setAttribute('font-weight', '700')
-      svg.append(label)
-    }
+    if (middle > EDGE + ROOM || threshold === undefined) svg.append(text(EDGE, UNDER, String(low), 'start'))
+    if (middle < width - EDGE - ROOM) svg.append(text(width - EDGE, UNDER, String(high), 'end'))
+    if (threshold !== undefined)
+      svg.append(
+        mark(middle, TOP - 3, TOP + BAND + 3, 'var(--muted)', 2),
+        text(middle, UNDER, `threshold ${threshold.toFixed(1)}`, anchorOf(middle, width)),
+      )
+    if (this.value !== undefined) svg.append(...this.needle(at(this.value), this.value, width))
     this.host.replaceChildren(svg)
   }
 
+  private needle(x: number, value: number, width: number): readonly SVGElement[] {
+    const { threshold } = this.range
+    const fill = threshold === undefined || value >= threshold ? 'var(--good)' : 'var(--bad)'
+    const label = text(x, 11, value.toFixed(2).replace('-', '−'), anchorOf(x, width))
+    label.setAttribute('class', 'value')
+    return [mark(x, TOP - 4, TOP + BAND + 4, fill, 4), label]
+  }
+
   private words(): string {
-    const limit = this.threshold === undefined ? '' : `, threshold ${this.threshold.toFixed(2)}`
+    const { threshold } = this.range
+    const limit = threshold === undefined ? '' : `, threshold ${threshold.toFixed(2)}`
     return this.value === undefined ? `log p of x: no value yet${limit}` : `log p of x ${this.value.toFixed(2)}${limit}`
   }
+}
+
+/** Keeps a number at the end of the line inside of it. */
+function anchorOf(x: number, width: number): 'start' | 'middle' | 'end' {
+  return x < ROOM ? 'start' : x > width - ROOM ? 'end' : 'middle'
 }
 
 function element(name: string, attributes: Attributes): SVGElement {

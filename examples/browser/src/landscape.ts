@@ -15,7 +15,7 @@ export interface LandscapeEntry {
   readonly title: string
   readonly window: Window
   /** Moves chains from given points: inputs x0, steps, step_size, noise_scale, seed. */
-  readonly chain: { readonly file: string; readonly inputs: readonly string[] }
+  readonly chain: Omit<SamplerFile, 'url'> & { readonly file: string }
 }
 
 const [SCATTER, DROP, MOST] = [200, 25, 1000]
@@ -111,10 +111,11 @@ export class LandscapeView {
     const { window } = this.loaded?.map ?? {}
     if (window === undefined) return false
     const at = this.cross ?? this.middle()
-    const by = ((window.high - window.low) / 40) * (far ? 4 : 1)
+    const by = (window.side / 40) * (far ? 4 : 1)
     const move = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, by], ArrowDown: [0, -by] }[key]
-    const inside = (v: number): number => Math.min(window.high, Math.max(window.low, v))
-    if (move !== undefined) this.moveCross({ x: inside(at.x + (move[0] ?? 0)), y: inside(at.y + (move[1] ?? 0)) })
+    const inside = (v: number, low: number): number => Math.min(low + window.side, Math.max(low, v))
+    if (move !== undefined)
+      this.moveCross({ x: inside(at.x + (move[0] ?? 0), window.x), y: inside(at.y + (move[1] ?? 0), window.y) })
     else if (key === 'Enter' || key === ' ') this.drop(at)
     else if (key === 'Escape') this.moveCross(undefined)
     else return false
@@ -122,18 +123,17 @@ export class LandscapeView {
   }
 
   private middle(): Cross {
-    const { low = -1, high = 1 } = this.loaded?.map.window ?? {}
-    return { x: (low + high) / 2, y: (low + high) / 2 }
+    const { x, y, side } = this.loaded?.map.window ?? { x: 0, y: 0, side: 0 }
+    return { x: x + side / 2, y: y + side / 2 }
   }
 
   private pointOf(event: MouseEvent): Cross | undefined {
     const { window } = this.loaded?.map ?? {}
     if (window === undefined) return undefined
     const box = canvas('map').getBoundingClientRect()
-    const side = window.high - window.low
     return {
-      x: window.low + (side * (event.clientX - box.left)) / box.width,
-      y: window.high - (side * (event.clientY - box.top)) / box.height,
+      x: window.x + (window.side * (event.clientX - box.left)) / box.width,
+      y: window.y + window.side * (1 - (event.clientY - box.top) / box.height),
     }
   }
 
@@ -160,7 +160,7 @@ export class LandscapeView {
     const { outputs } = await this.engine.run(bundle.model.url, { x }, ['energy'])
     const map = new EnergyMap(window, Float32Array.from(outputs.energy?.data ?? [], Number))
     const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
-    return { bundle, map, chain: { url, inputs: chain.inputs } }
+    return { bundle, map, chain: { ...chain, url } }
   }
 
   /** Chains from the sampler's own starts: the file draws them when asked for no steps. */
@@ -179,7 +179,7 @@ export class LandscapeView {
   private drop({ x, y }: Cross): void {
     const { window } = this.loaded?.map ?? {}
     if (window === undefined) return
-    const spread = (window.high - window.low) * SPREAD
+    const spread = window.side * SPREAD
     this.add(
       Float32Array.from({ length: 2 * DROP }, (_, i) => (i % 2 === 0 ? x : y) + spread * (2 * this.random() - 1)),
     )

@@ -1,5 +1,6 @@
 /** Puts the page together: what models there are, the worker, the three tabs; and keeps the page for use without a network. */
 import { type Bundle, fetchBundle } from './bundle.ts'
+import type { SamplerFile } from './chains.ts'
 import { DigitView, type Example } from './digit.ts'
 import { html, showProblem } from './dom.ts'
 import { Engine } from './engine.ts'
@@ -12,7 +13,7 @@ import { installTestHook } from './test-hook.ts'
 interface Index {
   readonly digits: {
     readonly folder: string
-    readonly chain: { readonly file: string; readonly inputs: readonly string[] }
+    readonly chain: Omit<SamplerFile, 'url'> & { readonly file: string }
     readonly examples: string
   }
   readonly landscapes: readonly LandscapeEntry[]
@@ -32,7 +33,7 @@ async function start(): Promise<void> {
   const bundle: Bundle = await fetchBundle(`models/${folder}`)
   const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${folder}/${examples}`)
   const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
-  const sampling = new SamplingView(engine, bundle, { url, inputs: chain.inputs })
+  const sampling = new SamplingView(engine, bundle, { ...chain, url })
   const landscape = new LandscapeView(engine, index.landscapes)
   setUpTabs((panel) => {
     if (panel !== 'sample') sampling.pause()

@@ -26,6 +26,11 @@ export class SamplingView {
     (v) => v,
     (v) => v.toFixed(2),
   )
+  private readonly noise = slider(
+    'sample-noise',
+    (v) => v,
+    (v) => v.toFixed(2),
+  )
   private readonly speed = slider('sample-speed', (v) => v, String)
   private state: ChainState | undefined
   private readings: readonly { label: string; probability: number }[] = []
@@ -53,11 +58,12 @@ export class SamplingView {
     const { classes, sampler } = this.bundle
     select('sample-class').append(option(ANY, 'any'), ...classes.map((name, i) => option(String(i), name)))
     if (sampler === undefined) select('sample-start').options[1]?.remove()
-    this.stepSize.set(sampler?.defaults.step_size ?? 0.2)
+    this.stepSize.set(this.chain.defaults?.step_size ?? 0.2)
+    this.noise.set(this.chain.defaults?.noise_scale ?? 0)
     button('sample-run').addEventListener('click', () => this.toggle())
     button('sample-reset').addEventListener('click', () => this.reset())
     for (const id of ['sample-class', 'sample-start', 'sample-count'])
-      select(id).addEventListener('change', () => this.restart())
+      select(id).addEventListener('change', () => this.forget())
     document.addEventListener('keydown', (event) => {
       const free = !event.ctrlKey && !event.altKey && !event.metaKey && !typing(event.target)
       if (!free || html('sample').hidden) return
@@ -76,11 +82,7 @@ export class SamplingView {
     html('sample-status').textContent = 'Press Start, or the key S.'
   }
 
-  /** New chains by what is now chosen; they go on if they were going. */
-  private restart(): void {
-    this.forget()
-  }
-
+  /** New chains by what is now chosen begin with the next step, at once if they are going. */
   private forget(): void {
     this.state = undefined
     this.readings = []
@@ -103,7 +105,7 @@ export class SamplingView {
       this.state = from
       this.show()
     }
-    const settings = { steps: this.speed.value(), stepSize: this.stepSize.value() }
+    const settings = { steps: this.speed.value(), stepSize: this.stepSize.value(), noiseScale: this.noise.value() }
     const { x, energies } = await this.calls.call(this.chain, this.bundle.shape, from, settings)
     // Reset, or chosen anew, while this ran.
     if (this.state !== from) return

@@ -4,6 +4,7 @@
  */
 import { LangevinError } from '../graph/errors.ts'
 import { addonInfo } from '../runtime/addon.ts'
+import type { Precision } from '../runtime/compile.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { type Prepared, prepare } from './prepare.ts'
 import type { Workload } from './workloads.ts'
@@ -14,6 +15,8 @@ export interface MeasureOptions {
   /** One timing takes about a quarter of this, or one call; default 1. */
   readonly seconds?: number
   readonly signal?: AbortSignal
+  /** Of products and convolutions; default 'float32'. The contender's name tells. */
+  readonly precision?: Precision
 }
 
 /** One row, the form that every contender prints. Times are milliseconds of wall time a unit. */
@@ -60,9 +63,10 @@ export interface BenchProfile {
 
 const WARM_UP = 3
 
-/** `langevin-<version>-cpu-<threads>threads`. */
-export function contenderName(): string {
-  return `langevin-${packageVersion()}-cpu-${addonInfo().threads}threads`
+/** `langevin-<version>-cpu-<threads>threads`, with `-bf16` for that precision. */
+export function contenderName(precision: Precision = 'float32'): string {
+  const name = `langevin-${packageVersion()}-cpu-${addonInfo().threads}threads`
+  return precision === 'bfloat16' ? `${name}-bf16` : name
 }
 
 /** Compiles and times one workload. */
@@ -71,7 +75,7 @@ export async function benchWorkload(
   workload: Workload,
   options: MeasureOptions = {},
 ): Promise<{ readonly row: BenchRow; readonly profile: BenchProfile }> {
-  const prepared = await prepare(name, workload)
+  const prepared = await prepare(name, workload, 0, options.precision)
   try {
     return await measure(prepared, options)
   } finally {
@@ -105,7 +109,7 @@ export async function measure(
   ms.sort((a, b) => a - b)
   const row = {
     workload: name,
-    contender: contenderName(),
+    contender: contenderName(prepared.state.precision),
     ms: round(median(ms)),
     min: round(ms[0] as number),
     max: round(ms.at(-1) as number),

@@ -9,6 +9,7 @@ import { sizeOf } from '../graph/shape.ts'
 import { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import { convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../nn/networks.ts'
+import type { Precision } from '../runtime/compile.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import { makeSampler } from '../samplers/samplers.ts'
@@ -32,10 +33,11 @@ export interface Prepared {
   dispose(): void
 }
 
-/** Builds and compiles a workload; initial numbers follow from `seed`. */
-export function prepare(name: string, w: Workload, seed = 0): Promise<Prepared> {
-  if (w.net === 'wrn') return prepareJem(name, w, seed)
-  return 'chains' in w ? prepareChains(name, w, seed) : prepareEnergy(name, w, seed)
+/** Builds and compiles a workload; initial numbers follow from `seed`. @throws LangevinError E_DEVICE where the processor lacks the precision */
+export function prepare(name: string, w: Workload, seed = 0, precision: Precision = 'float32'): Promise<Prepared> {
+  const state = new State('cpu', precision)
+  if (w.net === 'wrn') return prepareJem(name, w, seed, state)
+  return 'chains' in w ? prepareChains(name, w, seed, state) : prepareEnergy(name, w, seed, state)
 }
 
 function energyNet(w: ChainWorkload | EnergyWorkload): Network {
@@ -46,9 +48,8 @@ function energyNet(w: ChainWorkload | EnergyWorkload): Network {
   return mlpNetwork({ inputs, hidden: rest.slice(0, -1), activation: w.act })
 }
 
-async function prepareChains(name: string, w: ChainWorkload, seed: number): Promise<Prepared> {
+async function prepareChains(name: string, w: ChainWorkload, seed: number, state: State): Promise<Prepared> {
   const network = energyNet(w)
-  const state = new State('cpu')
   await putVariables(state, new Model(network, { seed }))
   const start = randomTensor([w.chains, ...network.shape], seed + 1)
   await state.put('start', start)
@@ -79,15 +80,15 @@ async function prepareChains(name: string, w: ChainWorkload, seed: number): Prom
   }
 }
 
-function prepareEnergy(name: string, w: EnergyWorkload, seed: number): Promise<Prepared> {
+function prepareEnergy(name: string, w: EnergyWorkload, seed: number, state: State): Promise<Prepared> {
   const { network, method } = energyMethod(name, w, energyNet(w))
-  return prepareTraining(name, network, method, { kind: 'adam', learningRate: w.lr }, seed)
+  return prepareTraining(name, network, method, { kind: 'adam', learningRate: w.lr }, seed, state)
 }
 
-function prepareJem(name: string, w: JemWorkload, seed: number): Promise<Prepared> {
+function prepareJem(name: string, w: JemWorkload, seed: number, state: State): Promise<Prepared> {
   const network = wideResNetNetwork({ depth: w.depth, width: w.width })
   const optimizer = { kind: 'sgd', learningRate: w.lr, momentum: 0.9, weightDecay: 4e-4 } as const
-  return prepareTraining(name, network, jemBenchMethod(w, network), optimizer, seed)
+  return prepareTraining(name, network, jemBenchMethod(w, network), optimizer, seed, state)
 }
 
 async function prepareTraining(
@@ -96,8 +97,8 @@ async function prepareTraining(
   method: Method,
   optimizer: ConstructorParameters<typeof Engine>[3]['optimizer'] & object,
   seed: number,
+  state: State,
 ): Promise<Prepared> {
-  const state = new State('cpu')
   const plan = { stepsPerEpoch: 1, totalSteps: 1 }
   const engine = new Engine(state, new Model(network, { seed }), method, { optimizer, seed })
   await engine.setup(noData(network), plan)

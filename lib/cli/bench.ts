@@ -2,6 +2,7 @@
 import { type Ceilings, measureCeilings } from '../bench/ceilings.ts'
 import { type BenchProfile, type BenchRow, benchWorkload, type KernelProfile } from '../bench/measure.ts'
 import { chooseWorkloads } from '../bench/workloads.ts'
+import { checkPrecision, type Precision } from '../runtime/compile.ts'
 import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
 
 export const benchCommand: CommandSpec = {
@@ -12,6 +13,7 @@ export const benchCommand: CommandSpec = {
     only: { type: 'string', value: 'LIST', help: 'workloads, by commas (default: all)' },
     repeats: { type: 'string', value: 'N', help: 'timings of which the median is taken (default 7)' },
     seconds: { type: 'string', value: 'S', help: 'a timing takes a quarter of this, or one call (default 1)' },
+    precision: { type: 'string', value: 'P', help: "of products and convolutions: 'float32' (default) or 'bfloat16'" },
     profile: {
       type: 'boolean',
       help: "also kernels, reorders and memory, and where the time goes by kernel, against the machine's ceilings",
@@ -25,10 +27,13 @@ async function bench(context: CommandContext): Promise<void> {
   const workloads = chooseWorkloads(context.list('only'))
   const repeats = context.integer('repeats', 1)
   const seconds = positive(context, 'seconds')
+  const precision = context.text('precision')
+  checkPrecision(precision)
   const options = {
     signal: context.signal,
     ...(repeats === undefined ? {} : { repeats }),
     ...(seconds === undefined ? {} : { seconds }),
+    ...(precision === undefined ? {} : { precision: precision as Precision }),
   }
   const ceilings = context.flag('profile') ? await measureCeilings(context.signal) : undefined
   if (ceilings !== undefined) context.print(ceilingsText(ceilings), { event: 'ceilings', ...ceilings })

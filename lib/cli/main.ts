@@ -4,15 +4,18 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { benchCommand } from './bench.ts'
 import { type CommandSpec, helpText, runCommand, UsageError } from './command.ts'
-import { evaluateCommand, exportCommand, infoCommand } from './run-commands.ts'
+import { exportCommand } from './export.ts'
+import { evaluateCommand, infoCommand } from './run-commands.ts'
 import { sampleCommand } from './sample.ts'
 import { trainCommand } from './train.ts'
+import { verifyCommand } from './verify.ts'
 
 const commands: readonly CommandSpec[] = [
   trainCommand,
   sampleCommand,
   evaluateCommand,
   exportCommand,
+  verifyCommand,
   benchCommand,
   infoCommand,
 ]

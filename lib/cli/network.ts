@@ -1,9 +1,49 @@
 /** Completes a configuration's network from the data: shape and classes that it leaves open. Whether the parts fit is checked here, by name. */
+import { resolve } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
-import { LangevinError } from '../graph/errors.ts'
+import { internalError, LangevinError } from '../graph/errors.ts'
+import { sameShape } from '../graph/shape.ts'
+import { Model } from '../nn/model.ts'
+import { buildNetwork } from '../nn/networks.ts'
 import type { FlowSpec, NetworkSpec } from '../nn/schema.ts'
+import { importOnnx } from '../onnx/import.ts'
+import type { Device } from '../runtime/device.ts'
 
 type Options = { readonly kind: string } & Record<string, unknown>
+
+export interface NetworkModelOptions {
+  /** The method trains a classifier. */
+  readonly classifier: boolean
+  /** The configuration's folder, where relative paths start. */
+  readonly base: string
+  readonly seed: number
+  readonly device: Device
+}
+
+/**
+ * The model that a configuration's network describes, as training begins with it: initialised by the seed, or with the weights of an ONNX file.
+ * @throws LangevinError E_CONFIG for a network that cannot take such data, and what importing a file throws
+ */
+export async function networkModel(network: NetworkSpec, data: Dataset, options: NetworkModelOptions): Promise<Model> {
+  const { classifier, base, seed, device } = options
+  if (network.kind !== 'onnx')
+    return new Model(buildNetwork(completeNetwork(network, data, classifier)), { seed, device })
+  const { kind: _, file, answer, ...rest } = network
+  const given = Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined))
+  const model = await importOnnx(resolve(base, file), { ...given, ...(answer && { kind: answer }), device })
+  const { shape, classes } = model.network
+  if (!sameShape(shape, data.shape))
+    throw new LangevinError(
+      'E_CONFIG',
+      `network.file: '${file}' takes examples of [${shape.join(',')}]; data '${data.name}' has [${data.shape.join(',')}]`,
+    )
+  if (classifier && classes !== data.classes)
+    throw new LangevinError(
+      'E_CONFIG',
+      `network.file: '${file}' has ${classes} classes; data '${data.name}' has ${data.classes}`,
+    )
+  return model
+}
 
 /**
  * The options that `buildNetwork` takes. Where the configuration says nothing of classes they are the data's for a method that trains
@@ -43,6 +83,8 @@ export function completeNetwork(network: NetworkSpec, data: Dataset, classifier:
       return { ...network, shape: network.shape ?? shape, ...binaryValues(network.values, data) }
     case 'potts':
       return pottsOf(network, data)
+    case 'onnx':
+      throw internalError('a network of a file is not completed from the data')
   }
 }
 

@@ -1,24 +1,16 @@
-/** `langevin evaluate`, `export` and `info`: thin over the public API. */
-
-import { access } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+/** `langevin evaluate` and `info`: thin over the public API. */
 import type { Dataset } from '../data/dataset.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
-import type { Evaluation } from '../evaluation/evaluate.ts'
-import { LangevinError } from '../graph/errors.ts'
-import { exportOnnx } from '../onnx/export-model.ts'
 import { addonInfo } from '../runtime/addon.ts'
-import { readWholeFile } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
-import { CONFIG_FILE } from '../trainers/fit.ts'
-import { openRun, type Run } from '../trainers/run.ts'
-import { EVALUATION_FILE } from '../trainers/run-folder.ts'
-import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
+import { openRun } from '../trainers/run.ts'
+import type { CommandContext, CommandSpec } from './command.ts'
 import { parseEvaluation, type TrainConfig } from './config.ts'
 import { resolveEvaluation } from './evaluation-paths.ts'
-import { checkFolderOf, folderOf, parseJson, RUN } from './files.ts'
+import { folderOf, parseJson, RUN } from './files.ts'
 import { evaluationData, finish } from './finish.ts'
+import { dataOf, folderOfConfig, keptConfig } from './run-data.ts'
 
 export const evaluateCommand: CommandSpec = {
   name: 'evaluate',
@@ -119,154 +111,6 @@ function likelihoodOf(logZ: string): unknown {
   if (logZ === 'none') return false
   const value = Number(logZ)
   return { logZ: logZ.trim() === '' || Number.isNaN(value) ? logZ : value }
-}
-
-/** What the run folder's config.json keeps of the configuration; nothing where a checkpoint stands alone. */
-interface KeptConfig {
-  readonly dataSpec?: DataSpec
-  readonly config?: string
-  readonly evaluation?: TrainConfig['evaluation']
-}
-
-async function keptConfig(folder: string): Promise<KeptConfig> {
-  const path = join(folder, CONFIG_FILE)
-  const there = await access(path).then(
-    () => true,
-    () => false,
-  )
-  return there ? (parseJson(new TextDecoder().decode(await readWholeFile(path)), path) as KeptConfig) : {}
-}
-
-/** Where the configuration's relative paths start. */
-function folderOfConfig({ config }: KeptConfig): string {
-  return config === undefined ? '.' : dirname(config)
-}
-
-/** The description of the test data: from --data, or what the run folder's config.json keeps. */
-async function dataOf(
-  context: CommandContext,
-  folder: string,
-  kept: KeptConfig,
-): Promise<{ spec: DataSpec; base: string }> {
-  const given = context.text('data')
-  if (given !== undefined) {
-    const inline = given.trimStart().startsWith('{')
-    const text = inline ? given : new TextDecoder().decode(await readWholeFile(given))
-    return { spec: parseJson(text, '--data') as DataSpec, base: inline ? '.' : dirname(given) }
-  }
-  if (kept.dataSpec === undefined)
-    throw new LangevinError(
-      'E_CONFIG',
-      `${join(folder, CONFIG_FILE)} does not say which data the run used; give --data`,
-    )
-  return { spec: kept.dataSpec, base: folderOfConfig(kept) }
-}
-
-const outputNames = ['logits', 'energy', 'score'] as const
-
-export const exportCommand: CommandSpec = {
-  name: 'export',
-  positionals: [RUN],
-  summary:
-    'Exports RUN as ONNX and checks the file in ONNX Runtime against the model; a file that disagrees is not left behind.',
-  options: {
-    outputs: {
-      type: 'string',
-      value: 'LIST',
-      help: `any of ${outputNames.join(',')} (default: all the model has); score is ∇x log p(x)`,
-    },
-    out: { type: 'string', value: 'FILE', help: 'default: model.onnx in the run folder' },
-    opset: { type: 'string', value: 'N', help: '17 (default) to 21' },
-    sigma: {
-      type: 'string',
-      value: 'LEVEL',
-      help: "noise-conditioned models: the level that the file holds (default: the smallest), or 'input' for a second input sigma [batch]",
-    },
-  },
-  examples: ['langevin export runs/digits --outputs logits,energy,score --out model.onnx'],
-  run: exportRun,
-}
-
-async function exportRun(context: CommandContext): Promise<void> {
-  const path = context.positionals[0] as string
-  const outputs = context.list('outputs', outputNames)
-  const opset = context.integer('opset', 1)
-  const out = context.text('out') ?? join(await folderOf(path), 'model.onnx')
-  const run = await openRun(path, { device: context.device })
-  await checkFolderOf(out)
-  const { data, options, method } = run.description
-  const metadata = {
-    'langevin.method': method,
-    'langevin.input': inputOf(run),
-    'langevin.normalisation': JSON.stringify({
-      range: data.range,
-      ...(data.transform ? { transform: data.transform } : {}),
-    }),
-    ...(data.columns === undefined ? {} : { 'langevin.columns': JSON.stringify(data.columns) }),
-    'langevin.classes': JSON.stringify(data.classNames),
-    'langevin.trainer': JSON.stringify(options),
-    ...(await metricsMetadata(await folderOf(path))),
-  }
-  const exported = await exportOnnx(run.model, out, {
-    metadata,
-    ...(outputs ? { outputs } : {}),
-    ...(opset === undefined ? {} : { opset }),
-    ...sigmaOf(context),
-  })
-  const checks = exported.verification?.outputs ?? []
-  const lines = checks.map(
-    (c) =>
-      `  ${c.name.padEnd(8)} batch ${c.batch}: largest relative difference ${c.maxRel.toExponential(1)} (tolerance ${c.tolerance})`,
-  )
-  context.print(
-    [
-      `${out}: ${exported.outputs.join(', ')}, opset ${exported.opset}, ${(exported.bytes / 1024).toFixed(0)} KiB; ONNX Runtime agrees`,
-      ...lines,
-    ].join('\n'),
-    {
-      event: 'exported',
-      out,
-      outputs: exported.outputs,
-      opset: exported.opset,
-      bytes: exported.bytes,
-      checks,
-    },
-  )
-  await run.model.dispose()
-}
-
-/** What `x` is, in a few words. */
-function inputOf({ model, description }: Run): string {
-  const { discrete } = model.network
-  const { range, transform } = description.data
-  if (discrete === 'oneHot') return 'float32, one-hot along the last axis'
-  if (discrete !== undefined) return `float32, ${discrete.join(' or ')}`
-  if (range !== null) return 'float32 in [-1, 1], the ends of the range'
-  return transform === undefined
-    ? "float32 in the data's own units"
-    : 'float32, standardised columns: (value - mean) / std'
-}
-
-/** A noise level, or 'input'. */
-function sigmaOf(context: CommandContext): { sigma?: number | 'input' } {
-  const text = context.text('sigma')
-  if (text === undefined) return {}
-  if (text === 'input') return { sigma: text }
-  const sigma = Number(text)
-  if (!(sigma > 0)) throw new UsageError(`--sigma takes a noise level above 0, or 'input'; got '${text}'`)
-  return { sigma }
-}
-
-async function metricsMetadata(folder: string): Promise<Record<string, string>> {
-  try {
-    const { accuracy, nll, ece, likelihood } = JSON.parse(
-      new TextDecoder().decode(await readWholeFile(join(folder, EVALUATION_FILE))),
-    ) as Partial<Evaluation>
-    const { logZ, mean: logLikelihood } = likelihood ?? {}
-    return { 'langevin.evaluation': JSON.stringify({ accuracy, nll, ece, logZ, logLikelihood }) }
-  } catch {
-    return {}
-  }
 }
 
 export const infoCommand: CommandSpec = {

@@ -123,15 +123,15 @@ function chainSettings(context: CommandContext) {
   }
 }
 
-/** The sampler by its kind or as JSON. */
-function samplerOf(context: CommandContext): SamplerOptions | undefined {
-  const text = context.text('sampler')
+/** The sampler that an option gives by its kind or as JSON. */
+export function samplerOf(context: CommandContext, option = 'sampler'): SamplerOptions | undefined {
+  const text = context.text(option)
   if (text === undefined) return undefined
-  const plain = text.trimStart().startsWith('{') ? parseJson(text, '--sampler') : { kind: text }
+  const plain = text.trimStart().startsWith('{') ? parseJson(text, `--${option}`) : { kind: text }
   const faults = faultsOf(samplerSchema, plain, 'sampler')
   if (faults.length > 0) {
     throw new UsageError(
-      `--sampler: ${faults.join('; ')}${text.includes('{') ? '' : ` Kinds: ${samplerKinds.join(', ')}`}`,
+      `--${option}: ${faults.join('; ')}${text.includes('{') ? '' : ` Kinds: ${samplerKinds.join(', ')}`}`,
     )
   }
   return plain as SamplerOptions
@@ -177,7 +177,7 @@ const metropolis: readonly string[] = ['rwm', 'mala', 'hmc', 'nuts', 'parallelTe
 const laddered: readonly string[] = ['annealedLangevin', 'predictorCorrector', 'probabilityFlow']
 
 /** @throws LangevinError E_CONFIG for annealed Langevin where neither the run nor the options have levels */
-function withLevels(sampler: SamplerOptions, { model, description }: Run): SamplerOptions {
+export function withLevels(sampler: SamplerOptions, { model, description }: Run): SamplerOptions {
   if (!laddered.includes(sampler.kind) || 'sigmas' in sampler) return sampler
   const { estimator } = description.options as { readonly estimator?: { readonly sigmas?: Sigmas } }
   if (estimator?.sigmas !== undefined) return { ...sampler, sigmas: estimator.sigmas } as SamplerOptions

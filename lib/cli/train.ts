@@ -4,8 +4,6 @@ import type { Dataset } from '../data/index.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import type { EventRow, MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
-import { Model } from '../nn/model.ts'
-import { buildNetwork } from '../nn/networks.ts'
 import type { Device } from '../runtime/device.ts'
 import { methods } from '../trainers/methods.ts'
 import { Trainer } from '../trainers/trainer.ts'
@@ -13,7 +11,7 @@ import type { CommandContext, CommandSpec } from './command.ts'
 import { readConfig, type TrainConfig } from './config.ts'
 import { resolveEvaluation } from './evaluation-paths.ts'
 import { evaluationData, finish } from './finish.ts'
-import { completeNetwork } from './network.ts'
+import { networkModel } from './network.ts'
 import { makeProgress, showSeconds } from './progress.ts'
 
 export const trainCommand: CommandSpec = {
@@ -40,7 +38,7 @@ async function train(context: CommandContext): Promise<void> {
   const out = context.text('out') ?? `runs/${basename(path).replace(/\.json$/, '')}`
   const { train: data, test } = await loadDataset(config.data as DataSpec, { base })
   const evaluation = config.evaluation && (await resolveEvaluation(config.evaluation, base))
-  const trainer = makeTrainer(config, data, seed, context.device)
+  const trainer = await makeTrainer(config, base, data, seed, context.device)
   const progress = makeProgress('train', { json: context.json })
   const steps = context.integer('steps', 1) ?? config.steps
   const started = performance.now()
@@ -92,12 +90,18 @@ async function train(context: CommandContext): Promise<void> {
 }
 
 /** The trainer that a configuration describes; shapes and classes that it leaves open come from the data. */
-export function makeTrainer(config: TrainConfig, data: Dataset, seed: number, device: Device): Trainer {
+export async function makeTrainer(
+  config: TrainConfig,
+  base: string,
+  data: Dataset,
+  seed: number,
+  device: Device,
+): Promise<Trainer> {
   const definition = methods.get(config.method)
   if (definition === undefined)
     throw new LangevinError('E_INTERNAL', `internal: method '${config.method}' was not checked`)
-  const network = completeNetwork(config.network, data, definition.classifier ?? false)
-  const model = new Model(buildNetwork(network), { seed, device })
+  const { classifier = false } = definition
+  const model = await networkModel(config.network, data, { classifier, base, seed, device })
   return new Trainer(definition, model, { ...config.trainer, seed })
 }
 

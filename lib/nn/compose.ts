@@ -17,8 +17,13 @@ import type { Scope } from './variables.ts'
 
 /** How the energies of the parts become one; what a composition's config keeps. */
 export type CompositionRule =
-  /** Σ weights_i E_i + constant. */
-  | { readonly kind: 'sum'; readonly weights: readonly number[]; readonly constant: number }
+  /** Σ weights_i E_i + constant; `normalised` where that is log Z of the rest. */
+  | {
+      readonly kind: 'sum'
+      readonly weights: readonly number[]
+      readonly constant: number
+      readonly normalised?: boolean
+    }
   /** -logsumexp_i(logWeights_i - E_i). */
   | { readonly kind: 'mixture'; readonly logWeights: readonly number[] }
   /** -logsumexp of the logits of these classes of the one part. */
@@ -103,7 +108,7 @@ export function shifted(model: Model, constant: number): Model {
 /** E + log Z, so that -E is the log density itself, in nats. `logZ` is that of the model: log ∫ exp(-E). */
 export function withLogZ(model: Model, logZ: number): Model {
   finite('withLogZ', 'logZ', [logZ], 1)
-  return compose('withLogZ', [model], { kind: 'sum', weights: [1], constant: logZ })
+  return compose('withLogZ', [model], { kind: 'sum', weights: [1], constant: logZ, normalised: true })
 }
 
 /**
@@ -151,8 +156,17 @@ export function compositionNetwork(parts: readonly Network[], rule: CompositionR
   checkRule(where, parts, rule)
   const levels = parts.flatMap((p) => p.smallestSigma ?? [])
   const config: NetworkConfig = { kind: 'composition', rule, parts: parts.map((p) => p.config) }
-  const stages = [{ name: '', layer: layer('composition', (x, scope) => combine(parts, rule, x, scope)) }]
-  return new Network(config, first.shape, stages, levels.length > 0 ? { sigma: { smallest: Math.max(...levels) } } : {})
+  const combined = layer('composition', (x, scope) => combine(parts, rule, x, scope), false, partFeatures(parts))
+  // log Z is given for one density; a noise level makes it another.
+  const normalised = levels.length === 0 && (rule.kind === 'mixture' || (rule.kind === 'sum' && rule.normalised))
+  const sigma = levels.length > 0 ? { smallest: Math.max(...levels) } : undefined
+  return new Network(config, first.shape, [{ name: '', layer: combined }], { sigma, normalised })
+}
+
+/** The features of the only part, if it has any. */
+function partFeatures(parts: readonly Network[]): ((x: Tensor, scope: Scope) => Tensor) | undefined {
+  const [only] = parts as [Network]
+  return parts.length === 1 && only.hasFeatures ? (x, scope) => only.featuresIn(x, scope.child('0')) : undefined
 }
 
 function combine(parts: readonly Network[], rule: CompositionRule, x: Tensor, scope: Scope): Tensor {

@@ -15,7 +15,7 @@ import { showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { perRow } from '../ops/rows.ts'
-import { fanInUniform, type Layer, layer } from './layer.ts'
+import { fanInUniform, featuresOf, type Layer, layer } from './layer.ts'
 import type { Scope } from './variables.ts'
 
 /** Makes an architecture noise-conditioned. */
@@ -79,7 +79,7 @@ export function film(inner: Layer, options: { readonly features?: number } = {})
     const part = (k: number) => ops.reshape(ops.sliceAxis(both, 1, k * c, (k + 1) * c), channels(n, c, y))
     return ops.add(ops.mul(y, ops.add(part(0), 1)), part(1))
   }
-  return layer(`film_${inner.kind}`, apply, inner.affine)
+  return layer(`film_${inner.kind}`, apply, inner.affine, featuresOf(inner))
 }
 
 function channels(n: number, c: number, y: Tensor): number[] {
@@ -88,9 +88,9 @@ function channels(n: number, c: number, y: Tensor): number[] {
 
 /** `inner` after x ← x/√(σ² + data²). */
 export function scaledInput(inner: Layer, config: SigmaConfig): Layer {
-  const apply = (x: Tensor, scope: Scope): Tensor =>
-    inner.apply(ops.mul(x, perRow(ops.rsqrt(spread(scope.sigma(), config)), x)), scope)
-  return layer(inner.kind, apply, inner.affine)
+  const scaled = (x: Tensor, scope: Scope): Tensor => ops.mul(x, perRow(ops.rsqrt(spread(scope.sigma(), config)), x))
+  const apply = (x: Tensor, scope: Scope): Tensor => inner.apply(scaled(x, scope), scope)
+  return layer(inner.kind, apply, inner.affine, featuresOf(inner, scaled))
 }
 
 /** `inner`, its output times √(σ² + data²)/σ. */
@@ -100,7 +100,7 @@ export function scaledOutput(inner: Layer, config: SigmaConfig): Layer {
     const sigma = scope.sigma()
     return ops.mul(y, perRow(ops.div(ops.sqrt(spread(sigma, config)), sigma), y))
   }
-  return layer(inner.kind, apply, inner.affine)
+  return layer(inner.kind, apply, inner.affine, featuresOf(inner))
 }
 
 function spread(sigma: Tensor, { data }: SigmaConfig): Tensor {

@@ -141,8 +141,23 @@ export class Flow {
  * Model, samplers, evaluation and the exporter take it like any other. The config is `{ kind: 'flow', flow: flow.config }`.
  */
 export function flowNetwork(flow: Flow): Network {
-  const energy = layer('flow', (x, scope) => ops.neg(flow.logDensityIn(x, scope)))
-  return new Network({ kind: 'flow', flow: flow.config }, flow.shape, [{ name: '', layer: energy }])
+  return new FlowNetwork(flow)
+}
+
+class FlowNetwork extends Network {
+  override readonly baseShape: Shape
+  private readonly flow: Flow
+
+  constructor(flow: Flow) {
+    const energy = layer('flow', (x, scope) => ops.neg(flow.logDensityIn(x, scope)))
+    super({ kind: 'flow', flow: flow.config }, flow.shape, [{ name: '', layer: energy }], { normalised: true })
+    this.flow = flow
+    this.baseShape = flow.latentShape
+  }
+
+  override draw(z: Tensor, pass: Pass): Tensor {
+    return this.flow.inverse(z, pass).x
+  }
 }
 
 /**

@@ -11,6 +11,8 @@ export interface Layer {
   readonly kind: string
   readonly affine: boolean
   apply(x: Tensor, scope: Scope): Tensor
+  /** What the layer's linear map reads, [n, d], of a layer that can be the head of a network. */
+  features?(x: Tensor, scope: Scope): Tensor
 }
 
 /** PyTorch's default for linear and convolution layers: U(-1/√fanIn, 1/√fanIn), for weight and bias alike. */
@@ -39,9 +41,23 @@ export function initializer(init: InitName | Initializer | undefined, fanIn: num
   return make(fanIn, fanOut)
 }
 
-/** A layer from a function of graph tensors; variables are declared through the scope. */
-export function layer(kind: string, apply: (x: Tensor, scope: Scope) => Tensor, affine = false): Layer {
-  return { kind, affine, apply }
+/** A layer from a function of graph tensors; variables are declared through the scope. A head says what its features are. */
+export function layer(
+  kind: string,
+  apply: (x: Tensor, scope: Scope) => Tensor,
+  affine = false,
+  features?: (x: Tensor, scope: Scope) => Tensor,
+): Layer {
+  return { kind, affine, apply, ...(features && { features }) }
+}
+
+/** The features of a layer that changes what goes into `inner`; undefined where that has none. */
+export function featuresOf(
+  inner: Layer,
+  into: (x: Tensor, scope: Scope) => Tensor = (x) => x,
+): ((x: Tensor, scope: Scope) => Tensor) | undefined {
+  if (inner.features === undefined) return undefined
+  return (x, scope) => inner.features?.(into(x, scope), scope) as Tensor
 }
 
 /** The layer's variable `weight`, or under spectral norm what stands in its place. */
@@ -78,6 +94,7 @@ export function linear(outFeatures: number, options: LinearOptions = {}): Layer 
       return ops.add(y, scope.parameter('bias', [outFeatures], fanInUniform(inFeatures)))
     },
     true,
+    (x) => x,
   )
 }
 
@@ -176,9 +193,15 @@ export function maxPool(kernel: number, stride = kernel): Layer {
 
 /** Layers one after another, under the given names (default: their index, as in PyTorch's Sequential). */
 export function sequence(layers: readonly Layer[], names?: readonly string[]): Layer {
+  const at = (i: number, scope: Scope): Scope => scope.child(names?.[i] ?? String(i))
+  const through = (x: Tensor, scope: Scope, count = layers.length): Tensor =>
+    layers.slice(0, count).reduce((h, l, i) => l.apply(h, at(i, scope)), x)
+  const last = layers.length - 1
+  const read = layers[last]?.features
   return layer(
     'sequence',
-    (x, scope) => layers.reduce((h, l, i) => l.apply(h, scope.child(names?.[i] ?? String(i))), x),
+    through,
     layers.every((l) => l.affine),
+    read && ((x, scope) => read(through(x, scope, last), at(last, scope))),
   )
 }

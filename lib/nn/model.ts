@@ -2,10 +2,9 @@
  * A model: a network with numbers. Evaluates logits, energies and scores on the device in batches, and reads and writes
  * PyTorch-named state_dicts as safetensors. Training and sampling are not its part.
  */
-import { grad } from '../autodiff/index.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
-import { sameShape, showShape, sizeOf } from '../graph/shape.ts'
+import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
@@ -14,12 +13,11 @@ import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
 import { checkLevel } from './conditioning.ts'
 import { initialize } from './initialize.ts'
 import type { Network } from './network.ts'
+import { inputsOf, type ModelOutput, needOutput, type OutputInput, outputGraph } from './outputs.ts'
 import { type VariableSpec, Variables } from './variables.ts'
 
 export { initialize } from './initialize.ts'
-
-/** What a model can compute for a batch x [n, ...shape]: logits [n, classes], energy [n], score ∇x log p(x) [n, ...shape]. */
-export type ModelOutput = 'logits' | 'energy' | 'score'
+export type { ModelOutput } from './outputs.ts'
 
 export interface EvaluateOptions {
   /** Examples per native call; default 256. */
@@ -31,21 +29,25 @@ export interface EvaluateOptions {
    * @throws LangevinError E_CONFIG for a network that takes none, E_SHAPE and RangeError for levels that do not fit or are not positive
    */
   readonly sigma?: number | HostTensor
+  /**
+   * The class y that each score is of: one for all or int32 [n]; for `class_score` only.
+   * @throws LangevinError E_CONFIG for a model without classes, E_SHAPE and RangeError for classes that do not fit
+   */
+  readonly classes?: number | HostTensor
   readonly signal?: AbortSignal
 }
 
-/** One native call. */
-interface Part {
+/** One native call: what it computes, and the inputs of its graph by name in the order of the plan. */
+interface Call {
   readonly output: ModelOutput
   readonly norm: 'running' | 'batch'
-  readonly x: HostTensor
-  readonly sigma: HostTensor | undefined
+  readonly inputs: ReadonlyMap<CallInput, HostTensor>
 }
+type CallInput = OutputInput | 'sigma'
 
 interface Compiled {
   readonly plan: CompiledPlan
-  readonly x: DeviceTensor
-  readonly sigma: DeviceTensor | undefined
+  readonly inputs: ReadonlyMap<CallInput, DeviceTensor>
   readonly out: DeviceTensor
 }
 
@@ -117,62 +119,70 @@ export class Model {
     return (await this.evaluate('energy', x, options)).data as Float32Array
   }
 
-  /** ∇x log p(x) = -∇x E(x): the shape of x. */
+  /** ∇x log p(x) = -∇x E(x), the shape of x; with `classes` ∇x log p(x|y). */
   score(x: HostTensor, options?: EvaluateOptions): Promise<HostTensor> {
-    return this.evaluate('score', x, options)
+    return this.evaluate(options?.classes === undefined ? 'score' : 'class_score', x, options)
   }
 
-  /** The graph of an output for a batch; the exporter uses the same. `sigma`: noise levels [n] or a scalar. */
+  /** What the last linear layer reads, [n, d]. @throws LangevinError E_CONFIG for a network that does not end in one */
+  async features(x: HostTensor, options?: EvaluateOptions): Promise<HostTensor> {
+    return this.evaluate('features', x, options)
+  }
+
+  /**
+   * The graph of an output for a batch x [n, ...shape] (of `sample`: z); the exporter uses the same. `sigma`: noise levels [n] or a scalar;
+   * `y`: classes int32 [n] of `class_score`.
+   */
   graph(
     output: ModelOutput,
     x: Tensor,
     variables: Variables,
     norm: 'running' | 'batch' = 'running',
     sigma?: Tensor,
+    y?: Tensor,
   ): Tensor {
-    const pass = { variables, norm, ...(sigma && { sigma }) }
-    if (output === 'logits') return this.network.logits(x, pass)
-    const energy = this.network.energy(x, pass)
-    if (output === 'energy') return energy
-    return grad(ops.neg(ops.sum(energy)), [x])[0] as Tensor
+    const given = { [mainInput(output)]: x, ...(y && { y }) }
+    return outputGraph(this.network, output, given, { variables, norm, ...(sigma && { sigma }) })
   }
 
+  /**
+   * Any output by name for x float32 [n, ...shape]; for `sample` x is base noise z [n, ...baseShape].
+   * @throws LangevinError E_CONFIG for an output that the model has not, E_SHAPE for inputs that do not fit
+   */
   async evaluate(output: ModelOutput, x: HostTensor, options: EvaluateOptions = {}): Promise<HostTensor> {
     const { batch = 256, norm = 'running', signal } = options
+    const what = `Model.${output}`
+    needOutput(this.network, output, 'Model')
     const n = x.shape[0] ?? 0
-    if (x.dtype !== 'float32' || !sameShape(x.shape.slice(1), this.network.shape)) {
+    const shape = output === 'sample' ? (this.network.baseShape as Shape) : this.network.shape
+    if (x.dtype !== 'float32' || !sameShape(x.shape.slice(1), shape)) {
       throw new LangevinError(
         'E_SHAPE',
-        `Model.${output}: x must be float32 [n,${this.network.shape.join(',')}]; got ${x.dtype}${showShape(x.shape)}`,
+        `${what}: ${mainInput(output)} must be float32 [n,${shape.join(',')}]; got ${x.dtype}${showShape(x.shape)}`,
       )
     }
     if (!Number.isInteger(batch) || batch < 1)
-      throw new RangeError(`Model.${output}: batch must be a positive integer; got ${batch}`)
-    const levels = this.levels(output, n, options.sigma)
-    const each = sizeOf(this.network.shape)
-    const data = x.data as Float32Array
+      throw new RangeError(`${what}: batch must be a positive integer; got ${batch}`)
+    const inputs = new Map<CallInput, HostTensor>([[mainInput(output), x]])
+    const y = this.classes(output, n, options.classes)
+    const sigma = this.levels(output, n, options.sigma)
+    if (y !== undefined) inputs.set('y', y)
+    if (sigma !== undefined) inputs.set('sigma', sigma)
     let result: Float32Array | undefined
-    let shape: readonly number[] = []
+    let each: Shape = []
     for (let at = 0; at < n; at += batch) {
       signal?.throwIfAborted()
-      const rows = Math.min(batch, n - at)
-      const part = await this.evaluateBatch({
-        output,
-        norm,
-        x: hostTensor(data.subarray(at * each, (at + rows) * each), [rows, ...this.network.shape]),
-        sigma: levels && hostTensor(levels.subarray(at, at + rows), [rows]),
-      })
-      result ??= new Float32Array((part.data.length / rows) * n)
-      result.set(part.data as Float32Array, (at * part.data.length) / rows)
-      shape = part.shape.slice(1)
+      const part = await this.call({ output, norm, inputs: rowsOf(inputs, at, Math.min(n, at + batch)) })
+      each = part.shape.slice(1)
+      result ??= new Float32Array(n * sizeOf(each))
+      result.set(part.data as Float32Array, at * sizeOf(each))
     }
-    if (result !== undefined) return hostTensor(result, [n, ...shape])
-    const empty = output === 'logits' ? [this.network.classes] : output === 'score' ? this.network.shape : []
-    return hostTensor(new Float32Array(0), [0, ...empty])
+    if (result === undefined) each = this.trace({ output, norm, inputs }, 1).result.shape.slice(1)
+    return hostTensor(result ?? new Float32Array(0), [n, ...each])
   }
 
   /** The noise level of each of n examples, or undefined where none is given. */
-  private levels(output: string, n: number, sigma: number | HostTensor | undefined): Float32Array | undefined {
+  private levels(output: string, n: number, sigma: number | HostTensor | undefined): HostTensor | undefined {
     if (sigma === undefined) return undefined
     this.network.needSigma(`Model.${output} with sigma`)
     const all = typeof sigma === 'number' ? hostTensor(new Float32Array(n).fill(sigma), [n]) : sigma
@@ -183,46 +193,74 @@ export class Model {
       )
     }
     for (const v of all.data) checkLevel(`Model.${output}`, 'sigma', v)
-    return all.data as Float32Array
+    return all
   }
 
-  private async evaluateBatch({ output, norm, x, sigma }: Part): Promise<HostTensor> {
+  /** The class of each of n examples, for the one output that takes classes. */
+  private classes(output: ModelOutput, n: number, classes: number | HostTensor | undefined): HostTensor | undefined {
+    const takes = inputsOf(output).includes('y')
+    if (!takes && classes === undefined) return undefined
+    if (!takes || classes === undefined) {
+      const why = takes ? 'needs classes: a number for all, or int32 [n]' : 'takes no classes; they are for class_score'
+      throw new LangevinError('E_CONFIG', `Model.${output} ${why}`)
+    }
+    const all =
+      typeof classes === 'number'
+        ? hostTensor(
+            Int32Array.from({ length: n }, () => classes),
+            [n],
+          )
+        : classes
+    const given = typeof classes === 'number' ? [classes] : all.data
+    if (all.dtype !== 'int32' || !sameShape(all.shape, [n])) {
+      throw new LangevinError(
+        'E_SHAPE',
+        `Model.${output}: classes must be a number or int32 [${n}]; got ${all.dtype}${showShape(all.shape)}`,
+      )
+    }
+    for (const c of given) {
+      if (!Number.isInteger(c) || c < 0 || c >= this.network.classes)
+        throw new RangeError(`Model.${output}: classes must be in 0..${this.network.classes - 1}; got ${c}`)
+    }
+    return all
+  }
+
+  private async call({ output, norm, inputs }: Call): Promise<HostTensor> {
     const weights = await this.upload()
-    const key = `${output}/${norm}/${x.shape[0]}/${sigma === undefined ? '' : 'sigma'}`
+    const rows = inputs.get(mainInput(output))?.shape[0] as number
+    const key = `${output}/${norm}/${rows}/${[...inputs.keys()].join(',')}`
     let pending = this.plans.get(key)
     if (pending === undefined) {
-      pending = this.compile(output, x.shape, norm, sigma !== undefined)
+      pending = this.compile({ output, norm, inputs }, rows)
       this.plans.set(key, pending)
     }
-    const { plan, x: xIn, sigma: sigmaIn, out } = await pending
+    const { plan, inputs: bound, out } = await pending
     // Queued back to back on the one native worker, so concurrent calls do not mix.
-    const work: Promise<unknown>[] = [xIn.write(x)]
-    if (sigma !== undefined) work.push((sigmaIn as DeviceTensor).write(sigma))
-    work.push(plan.run([xIn, ...(sigmaIn ? [sigmaIn] : []), ...weights.values()], [out]))
+    const work: Promise<unknown>[] = [...inputs].map(([name, t]) => (bound.get(name) as DeviceTensor).write(t))
+    work.push(plan.run([...bound.values(), ...weights.values()], [out]))
     const read = out.read()
     await Promise.all([...work, read])
     return read
   }
 
-  private async compile(
-    output: ModelOutput,
-    shape: readonly number[],
-    norm: 'running' | 'batch',
-    withSigma: boolean,
-  ): Promise<Compiled> {
-    const x = ops.input('x', shape, 'float32')
-    const rows = shape.slice(0, 1)
-    const sigma = withSigma ? ops.input('sigma', rows, 'float32') : undefined
-    const inputs = this.network.variables.map((v) => ops.input(v.name, v.shape, 'float32'))
-    const byName = new Map(inputs.map((t, i) => [(this.network.variables[i] as VariableSpec).name, t]))
-    const result = this.graph(output, x, new Variables((v) => byName.get(v.name) as Tensor), norm, sigma)
-    const plan = await compileGraph([x, ...(sigma ? [sigma] : []), ...inputs], [{ tensor: result }])
-    return {
-      plan,
-      x: DeviceTensor.empty(this.device, 'float32', shape),
-      sigma: sigma && DeviceTensor.empty(this.device, 'float32', rows),
-      out: DeviceTensor.empty(this.device, 'float32', result.shape),
-    }
+  /** The graph of a call for a number of rows, its inputs and the network's variables. */
+  private trace({ output, norm, inputs }: Call, rows: number) {
+    const given = new Map(
+      [...inputs].map(([name, t]) => [name, ops.input(name, [rows, ...t.shape.slice(1)], t.dtype)] as const),
+    )
+    const weights = this.network.variables.map((v) => ops.input(v.name, v.shape, 'float32'))
+    const byName = new Map(weights.map((t, i) => [(this.network.variables[i] as VariableSpec).name, t]))
+    const variables = new Variables((v) => byName.get(v.name) as Tensor)
+    const main = given.get(mainInput(output)) as Tensor
+    const result = this.graph(output, main, variables, norm, given.get('sigma'), given.get('y'))
+    return { given, weights, result }
+  }
+
+  private async compile(call: Call, rows: number): Promise<Compiled> {
+    const { given, weights, result } = this.trace(call, rows)
+    const plan = await compileGraph([...given.values(), ...weights], [{ tensor: result }])
+    const empty = (t: Tensor): DeviceTensor => DeviceTensor.empty(this.device, t.dtype, t.shape)
+    return { plan, inputs: new Map([...given].map(([name, t]) => [name, empty(t)])), out: empty(result) }
   }
 
   /** The values on the device; concurrent callers wait for the same upload. */
@@ -255,14 +293,27 @@ export class Model {
     this.uploaded = undefined
     for (const t of uploaded?.values() ?? []) t.dispose()
     for (const pending of this.plans.values()) {
-      const { plan, x, sigma, out } = await pending
+      const { plan, inputs, out } = await pending
       plan.dispose()
-      x.dispose()
-      sigma?.dispose()
-      out.dispose()
+      for (const t of [...inputs.values(), out]) t.dispose()
     }
     this.plans.clear()
   }
+}
+
+/** The input that an output is evaluated at. */
+function mainInput(output: ModelOutput): 'x' | 'z' {
+  return output === 'sample' ? 'z' : 'x'
+}
+
+/** Rows `from` to `to` (exclusive) of every input. */
+function rowsOf(inputs: Call['inputs'], from: number, to: number): Call['inputs'] {
+  return new Map(
+    [...inputs].map(([name, t]) => {
+      const each = sizeOf(t.shape.slice(1))
+      return [name, hostTensor(t.data.subarray(from * each, to * each), [to - from, ...t.shape.slice(1)], t.dtype)]
+    }),
+  )
 }
 
 /** Every variable must be there with its shape; other names are refused unless `ignore` accepts them. */

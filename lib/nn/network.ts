@@ -22,6 +22,8 @@ export type NetworkConfig = { readonly kind: string } & { readonly [option: stri
 export interface NetworkOptions {
   /** Declares a noise-conditioned network: its layers read the level of each example from `scope.sigma()`. */
   readonly sigma?: { readonly smallest: number } | undefined
+  /** Declares that log Z = 0, so that minus the energy is the log density itself. */
+  readonly normalised?: boolean | undefined
 }
 
 /** The values of discrete x: every number one of two, or one-hot along the last axis. */
@@ -39,12 +41,15 @@ export class Network {
   readonly variables: readonly VariableSpec[]
   /** The level that a noise-conditioned network is evaluated at where the pass gives none; undefined for others. */
   readonly smallestSigma: number | undefined
+  /** log Z = 0: minus the energy is the log density itself, in nats. */
+  readonly normalised: boolean
 
   constructor(config: NetworkConfig, shape: Shape, stages: readonly Stage[], options: NetworkOptions = {}) {
     this.config = config
     this.shape = shape
     this.stages = stages
     this.smallestSigma = options.sigma?.smallest
+    this.normalised = options.normalised ?? false
     if (this.smallestSigma !== undefined) checkLevel(config.kind, 'sigma.smallest', this.smallestSigma)
     if (stages.length === 0) throw new RangeError('Network: at least one stage is needed')
     const variables = new Variables()
@@ -79,7 +84,7 @@ export class Network {
   /** The same as a part of another network: variables are named after `scope`, whose noise level counts only if this network takes one. */
   within(x: Tensor, scope: Scope, from = 0, to = this.stages.length): Tensor {
     if (from === 0) this.checkInput(x)
-    const root = new Scope(scope.path, { ...scope.pass, ...this.levels(x, scope.pass.sigma) })
+    const root = this.rooted(x, scope)
     return this.stages.slice(from, to).reduce((h, s) => s.layer.apply(h, s.name === '' ? root : root.child(s.name)), x)
   }
 
@@ -87,6 +92,31 @@ export class Network {
   logits(x: Tensor, pass: Pass): Tensor {
     this.needClasses('logits')
     return this.forward(x, pass)
+  }
+
+  /** Whether the last stage is a linear head. */
+  get hasFeatures(): boolean {
+    return this.stages.at(-1)?.layer.features !== undefined
+  }
+
+  /** What the last linear layer reads, [n, d]. @throws LangevinError E_CONFIG for a network that does not end in one */
+  features(x: Tensor, pass: Pass): Tensor {
+    if (pass.sigma !== undefined) this.needSigma('a pass with sigma')
+    return this.featuresIn(x, new Scope('', pass))
+  }
+
+  /** The same as a part of another network; see `within`. */
+  featuresIn(x: Tensor, scope: Scope): Tensor {
+    const last = this.stages.length - 1
+    const { name, layer } = this.stages[last] as Stage
+    if (layer.features === undefined) {
+      throw new LangevinError(
+        'E_CONFIG',
+        `features needs a network that ends in a linear layer; network '${this.config.kind}' ends in '${layer.kind}'`,
+      )
+    }
+    const root = this.rooted(x, scope)
+    return layer.features(this.within(x, scope, 0, last), name === '' ? root : root.child(name))
   }
 
   /** Energies [n] from the output of the last stage: -logsumexp of logits, or the single column itself. */
@@ -105,6 +135,12 @@ export class Network {
    * Takes streams from `stream` on.
    */
   sweep?(x: Tensor, pass: Pass, key: Tensor, stream: number): Tensor
+
+  /** Shape of the base noise z of one exact draw, where the network has such draws (flows). */
+  readonly baseShape?: Shape
+
+  /** The exact draws x [n, ...shape] that standard normal z [n, ...baseShape] become. */
+  draw?(z: Tensor, pass: Pass): Tensor
 
   /** True where stages 0..count-1 together are affine in x, so that PYLD's inner loop is one fused update. */
   firstStagesAffine(count: number): boolean {
@@ -128,6 +164,11 @@ export class Network {
         `${what} needs a noise-conditioned network; '${this.config.kind}' takes no noise level. Build it with sigma: { smallest: 0.01 }, or leave sigma out.`,
       )
     }
+  }
+
+  /** The scope of the stages of a pass over x. */
+  private rooted(x: Tensor, scope: Scope): Scope {
+    return new Scope(scope.path, { ...scope.pass, ...this.levels(x, scope.pass.sigma) })
   }
 
   /** The noise levels of a pass over x, if any. */

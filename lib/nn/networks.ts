@@ -8,10 +8,12 @@ import { conditioning, type SigmaOptions, sigmaConfig } from './conditioning.ts'
 import { isingNetwork, pottsNetwork } from './discrete.ts'
 import { type FlowConfig, flowNetwork } from './flow.ts'
 import { buildFlow } from './flows.ts'
+import { importedNetwork } from './imported/network.ts'
 import {
   type ActivationName,
   activation,
   conv,
+  featuresOf,
   flatten,
   globalMean,
   type InitName,
@@ -84,12 +86,13 @@ export function mlpNetwork(options: MlpOptions): Network {
 /** The network with ‖x‖²/2s² added to its energy, of classifiers taken from every logit; its variables keep their names. */
 function referred(inner: Network, s: number): Layer {
   if (!(Number.isFinite(s) && s > 0)) throw new RangeError(`mlp: reference must be a positive finite number; got ${s}`)
-  return layer('referred', (x, scope) => {
+  const apply = (x: Tensor, scope: Scope): Tensor => {
     const n = x.shape[0] as number
     const term = ops.mul(ops.sum(ops.reshape(ops.square(x), [n, -1]), 1, { keepDims: true }), 1 / (2 * s * s))
     const out = inner.within(x, scope)
     return inner.classes > 0 ? ops.sub(out, term) : ops.add(out, term)
-  })
+  }
+  return layer('referred', apply, false, (x, scope) => inner.featuresIn(x, scope))
 }
 
 /** The shared options with their defaults: `weights` is what each layer takes of them, `chosen` what a config keeps. */
@@ -119,7 +122,8 @@ function mlpShape(inputs: number | undefined, shape: Shape | undefined): Shape {
 function flatLinear(width: number, weights: Weights): Layer {
   const inner = linear(width, weights)
   const flat = flatten()
-  return layer('linear', (x, scope) => inner.apply(flat.apply(x, scope), scope), true)
+  const apply = (x: Tensor, scope: Scope): Tensor => inner.apply(flat.apply(x, scope), scope)
+  return layer('linear', apply, true, featuresOf(inner, flat.apply))
 }
 
 export interface ConvEnergyOptions extends SharedOptions {
@@ -278,6 +282,7 @@ const builders: Readonly<Record<string, (options: never) => Network>> = {
   rbm: (options: RbmNetworkOptions) => new RbmNetwork(options),
   ising: isingNetwork as (o: never) => Network,
   potts: pottsNetwork as (o: never) => Network,
+  onnx: importedNetwork as (o: never) => Network,
   flow: (options: { readonly flow: FlowConfig }) => flowNetwork(buildFlow(options.flow)),
 }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { count, positive } from '../runtime/check-options.ts'
 import { mixingNames } from './flows.ts'
+import { type Answer, answers } from './imported/record.ts'
 import { type ActivationName, activationNames } from './layer.ts'
 import { normNames } from './norms.ts'
 
@@ -110,6 +111,19 @@ export const networkSchema = z.discriminatedUnion('kind', [
   }),
   z.strictObject({ kind: z.literal('ising'), ...pairwise, values: binary }),
   z.strictObject({ kind: z.literal('potts'), ...pairwise, states: z.int().min(2).optional() }),
+  z.strictObject({
+    kind: z.literal('onnx'),
+    /** A path, from the configuration's folder; the rest are ImportOptions. */
+    file: z.string().min(1),
+    input: z.string().optional(),
+    output: z.string().optional(),
+    answer: z.enum(answers as [Answer, ...Answer[]]).optional(),
+    dropSoftmax: z.boolean().optional(),
+    normalization: z
+      .strictObject({ mean: perChannel, std: perChannel, range: z.union([binary.unwrap(), z.null()]).optional() })
+      .optional(),
+    shape,
+  }),
 ])
 
 /** A network as a configuration describes it. */

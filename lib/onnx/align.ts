@@ -21,8 +21,21 @@ export class TraceMismatch extends LangevinError {
   }
 }
 
+/** Tensors whose values are not computed from what stands below them. */
+export interface Cuts {
+  /** Given from outside, whatever their op. */
+  isBound(t: Tensor): boolean
+  /** Another tensor that stands for this one. */
+  aliasOf(t: Tensor): Tensor | undefined
+}
+
+const noCuts: Cuts = { isBound: () => false, aliasOf: () => undefined }
+
 /** The places below `outputs` (each a tuple: one tensor a trace), inputs before users. Every place appears once. */
-export function alignTraces(outputs: readonly (readonly Tensor[])[]): { places: Place[]; outputs: Place[] } {
+export function alignTraces(
+  outputs: readonly (readonly Tensor[])[],
+  cuts: Cuts = noCuts,
+): { places: Place[]; outputs: Place[] } {
   const done = new Map<string, Place>()
   const places: Place[] = []
   const operands = new Map<string, readonly (readonly Tensor[])[]>()
@@ -34,7 +47,7 @@ export function alignTraces(outputs: readonly (readonly Tensor[])[]): { places: 
       stack.pop()
       continue
     }
-    const below = operands.get(key) ?? expand(tuple)
+    const below = operands.get(key) ?? expand(tuple, cuts)
     operands.set(key, below)
     const missing = below.filter((t) => !done.has(keyOf(t)))
     if (missing.length > 0) {
@@ -42,7 +55,7 @@ export function alignTraces(outputs: readonly (readonly Tensor[])[]): { places: 
       continue
     }
     const inputs = below.map((t) => done.get(keyOf(t)) as Place)
-    if (isReplaced(tuple)) {
+    if (isReplaced(tuple, cuts)) {
       done.set(key, inputs[0] as Place)
     } else {
       const place = { tensors: tuple, inputs }
@@ -56,17 +69,21 @@ export function alignTraces(outputs: readonly (readonly Tensor[])[]): { places: 
 
 const keyOf = (tuple: readonly Tensor[]): string => tuple.map((t) => t.id).join(',')
 
-/** Composite ops without an ONNX form of their own stand for their decomposition. */
-function isReplaced(tuple: readonly Tensor[]): boolean {
+/** Composite ops without an ONNX form of their own stand for their decomposition, and aliases for what they name. */
+function isReplaced(tuple: readonly Tensor[], cuts: Cuts): boolean {
+  if (cuts.isBound(tuple[0] as Tensor)) return false
+  if (cuts.aliasOf(tuple[0] as Tensor) !== undefined) return true
   const definition = definitionOf(tuple[0] as Tensor)
   return typeof definition.onnx !== 'function' && definition.decompose !== undefined
 }
 
-/** What a tuple depends on: its inputs, or the decomposition that replaces it. */
-function expand(tuple: readonly Tensor[]): readonly (readonly Tensor[])[] {
+/** What a tuple depends on: its inputs, or the one tensor that replaces it. */
+function expand(tuple: readonly Tensor[], cuts: Cuts): readonly (readonly Tensor[])[] {
   const first = tuple[0] as Tensor
   for (const t of tuple) checkSame(first, t)
-  if (!isReplaced(tuple)) return first.inputs.map((_, i) => tuple.map((t) => t.inputs[i] as Tensor))
+  if (cuts.isBound(first)) return []
+  if (cuts.aliasOf(first) !== undefined) return [tuple.map((t) => cuts.aliasOf(t) ?? t)]
+  if (!isReplaced(tuple, cuts)) return first.inputs.map((_, i) => tuple.map((t) => t.inputs[i] as Tensor))
   const parts = tuple.map((t) => {
     const part = definitionOf(t).decompose?.(t.inputs, t.attrs) ?? t
     if (t.label !== undefined && part.label === undefined && part !== t && !t.inputs.includes(part)) part.named(t.label)

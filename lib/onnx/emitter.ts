@@ -4,8 +4,8 @@
  */
 import { internalError, LangevinError } from '../graph/errors.ts'
 import { sizeOf } from '../graph/shape.ts'
-import type { Tensor } from '../graph/tensor.ts'
-import { definitionOf } from '../ops/define.ts'
+import type { Attrs, Tensor } from '../graph/tensor.ts'
+import { definitionOf, type OnnxRule } from '../ops/define.ts'
 import type { Place } from './align.ts'
 import type { Asker, BatchNumbers, Numbers } from './batch.ts'
 import { bytesOfArray, elementType } from './format.ts'
@@ -16,6 +16,8 @@ export interface EmitContext {
   readonly opset: number
   readonly writer: GraphWriter
   readonly numbers: BatchNumbers
+  /** Rules that replace those of the ops, by op. */
+  readonly rules: ReadonlyMap<string, OnnxRule<Attrs>>
   /** Name for the node that makes the place's value. */
   nameOf(place: Place): string
 }
@@ -25,7 +27,7 @@ export function emitPlace(context: EmitContext, place: Place, inputs: readonly s
   const first = place.tensors[0] as Tensor
   if (first.op.name === 'constant') return emitConstant(context, place)
   const asker = { op: first.op.name, node: context.nameOf(place) }
-  const recordings = place.tensors.map((t) => record(context.opset, t, inputs, asker))
+  const recordings = place.tensors.map((t) => record(context, t, inputs, asker))
   const lead = recordings[0] as Recording
   for (const r of recordings) checkSame(lead, r, asker)
   const nodes = lead.entries.filter((e) => e.kind !== 'floats' && e.kind !== 'ints').length
@@ -106,8 +108,8 @@ function emitConstant({ writer, numbers, nameOf }: EmitContext, place: Place): s
   return numbers.values(lists, first.dtype, asker)
 }
 
-function record(opset: number, t: Tensor, inputs: readonly string[], asker: Asker): Recording {
-  const rule = definitionOf(t).onnx
+function record({ opset, rules }: EmitContext, t: Tensor, inputs: readonly string[], asker: Asker): Recording {
+  const rule = rules.get(t.op.name) ?? definitionOf(t).onnx
   if (typeof rule !== 'function') {
     throw new LangevinError(
       'E_ONNX',

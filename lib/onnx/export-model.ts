@@ -1,76 +1,161 @@
-/** Exports a model's logits, energy and score as one ONNX file and checks it in ONNX Runtime before leaving it there. */
-import { LangevinError } from '../graph/errors.ts'
-import { hostTensor } from '../graph/host-tensor.ts'
-import { sizeOf } from '../graph/shape.ts'
-import type { Tensor } from '../graph/tensor.ts'
+/** Exports what a model computes as one ONNX file, checked in ONNX Runtime before it is left there. Chains are lib/onnx/export-sampler.ts. */
+import { suggestion } from '../graph/errors.ts'
+import { GeneratorModel } from '../nn/generator-model.ts'
 import type { Model, ModelOutput } from '../nn/model.ts'
-import { Variables } from '../nn/variables.ts'
-import { input, scalar } from '../ops/index.ts'
-import { HostRandom } from '../runtime/host-random.ts'
-import { packageVersion } from '../runtime/version.ts'
-import { buildOnnx, type Trace } from './exporter.ts'
-import { type Verification, verifyOnnx } from './verify.ts'
+import { inputsOf, modelOutputs, needOutput, outputsOf } from '../nn/outputs.ts'
+import { buildOnnx } from './exporter.ts'
+import { gradientScale } from './gradient-scale.ts'
+import { toHalf } from './half.ts'
+import {
+  exportMetadata,
+  type GeneratorDescription,
+  type ModelDescription,
+  type Precision,
+  precisions,
+} from './metadata.ts'
+import { modelInputs, traceGenerator, traceModel } from './model-trace.ts'
+import type { Trace } from './trace.ts'
+import type { Verification } from './verify.ts'
+import { verifyGenerator, verifyModel } from './verify-export.ts'
 import { writeVerified } from './write-verified.ts'
 
-export interface ExportModelOptions {
-  /** Any of logits, energy, score; default all that the model has. */
-  readonly outputs?: readonly ModelOutput[]
+/** What every kind of export takes. */
+export interface ExportOnnxOptions {
   /** 17 (default) to 21. */
   readonly opset?: number
-  /** More entries of metadata_props (class names, sampler settings, metrics). */
+  /** 'float16' keeps weights and the large products in half: about half the file; see half.ts. Inputs and outputs stay float32. */
+  readonly precision?: Precision
+  /** More entries of metadata_props (class names, normalisation, metrics). */
   readonly metadata?: Readonly<Record<string, string>>
   /** Runs the file in ONNX Runtime against this model at batches 1 and 7 and refuses to leave one that disagrees; default true. */
   readonly verify?: boolean
+  /** Weights in a file of their own beside the model; default only above 2 GB. */
   readonly externalData?: boolean
+}
+
+export interface ExportModelOptions extends ExportOnnxOptions {
+  /** Any of `ModelOutput` that the model has; default all that need nothing but x, features left out. */
+  readonly outputs?: readonly ModelOutput[]
   /**
-   * Of a noise-conditioned model: the noise level that the file holds fixed (default the smallest), or 'input' for a second input `sigma`
+   * Of a noise-conditioned model: the noise level that the file holds fixed (default the smallest), or 'input' for another input `sigma`
    * float32 [batch].
    */
   readonly sigma?: 'input' | number
 }
 
+export interface ExportGeneratorOptions extends ExportOnnxOptions {
+  /** Adds the learned noise σε, ε being the input `epsilon`, without which x is not a draw but its mean given z; default true. */
+  readonly noise?: boolean
+}
+
 export interface ExportedModel {
   readonly path: string
+  /** Bytes of all files written. */
   readonly bytes: number
-  readonly outputs: readonly ModelOutput[]
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
   readonly opset: number
+  readonly precision: Precision
   readonly verification: Verification | undefined
 }
 
-const known: readonly ModelOutput[] = ['logits', 'energy', 'score']
-
 /**
- * Writes `model` to `path` as ONNX: input `x` float32 [batch, ...shape] in [-1, 1]; outputs `logits` [batch, classes], `energy` [batch] = -logsumexp(logits)
- * (or the network's own energy), `score` [batch, ...shape] = ∇x log p(x). A noise-conditioned model is written at one level, or takes `sigma`
- * [batch] as a second input. Norms are in evaluation mode; weights keep PyTorch's names.
- * Tolerances of the check: 1e-4 of the largest magnitude, 1e-3 for the score.
- * @throws LangevinError E_CONFIG when `sigma` is given for a model that takes no noise level, E_ONNX when an op has no ONNX form or ONNX Runtime disagrees, E_IO when the file cannot be written.
+ * Writes `model` to `path` as ONNX. Inputs: `x` float32 [batch, ...shape] in the units the model was trained on; where outputs need them `y`
+ * int32 [batch] (classes), `sigma` float32 [batch] (noise levels), `z` float32 [batch, ...baseShape] (standard normal). Outputs: see
+ * `ModelOutput`. Norms are in evaluation mode; weights keep PyTorch's names; metadata_props say what the file is (lib/onnx/metadata.ts).
+ * A generator's file has `sample` [batch, ...shape] from `z` [batch, latent] and `epsilon` [batch, ...shape], both standard normal.
+ * Tolerances of the check: 1e-4 of the largest magnitude, 1e-3 for scores and samples; see `halfTolerance` for float16.
+ * @throws LangevinError E_CONFIG for outputs that the model has not and for `sigma` where it takes none, E_ONNX when an op has no ONNX form or
+ *   ONNX Runtime disagrees, E_IO when the file cannot be written; RangeError for other options that do not fit
  */
-export async function exportOnnx(model: Model, path: string, options: ExportModelOptions = {}): Promise<ExportedModel> {
-  const outputs = options.outputs ?? known.filter((o) => o !== 'logits' || model.network.classes > 0)
-  const wrong = outputs.find((o) => !known.includes(o))
-  if (wrong !== undefined || outputs.length === 0 || new Set(outputs).size !== outputs.length) {
+export function exportOnnx(model: Model, path: string, options?: ExportModelOptions): Promise<ExportedModel>
+export function exportOnnx(
+  model: GeneratorModel,
+  path: string,
+  options?: ExportGeneratorOptions,
+): Promise<ExportedModel>
+export async function exportOnnx(
+  model: Model | GeneratorModel,
+  path: string,
+  options: ExportModelOptions & ExportGeneratorOptions = {},
+): Promise<ExportedModel> {
+  const { opset = 17, precision = 'float32' } = options
+  checkPrecision('exportOnnx', precision)
+  if (model instanceof GeneratorModel) {
+    const description: GeneratorDescription = { outputs: ['sample'], noise: options.noise ?? true, opset, precision }
+    return writeFile(path, options, {
+      kind: 'generator',
+      config: model.generator.config,
+      description,
+      inputs: description.noise ? ['z', 'epsilon'] : ['z'],
+      build: (batch) => traceGenerator(model, description, batch),
+      verify: (candidate) => verifyGenerator(candidate, model, description),
+    })
+  }
+  const outputs = chosenOutputs(model, options.outputs)
+  checkSigma(model, options.sigma)
+  const gradients = precision === 'float16' && outputs.some((o) => o === 'score' || o === 'class_score')
+  const scale = gradients ? await gradientScale(model, options.sigma) : 1
+  const description: ModelDescription = { outputs, sigma: options.sigma ?? null, opset, precision }
+  return writeFile(path, options, {
+    kind: 'model',
+    config: model.network.config,
+    description,
+    inputs: modelInputs(description),
+    build: (batch) => traceModel(model, description, batch, scale),
+    verify: (candidate) => verifyModel(candidate, model, description),
+  })
+}
+
+interface Content {
+  readonly kind: 'model' | 'generator'
+  readonly config: { readonly kind: string }
+  readonly description: ModelDescription | GeneratorDescription
+  readonly inputs: readonly string[]
+  readonly build: (batch: number) => Trace
+  readonly verify: (candidate: string) => Promise<Verification>
+}
+
+async function writeFile(path: string, options: ExportOnnxOptions, content: Content): Promise<ExportedModel> {
+  const { kind, config, description, inputs, build } = content
+  const { outputs, opset, precision } = description
+  const metadata = exportMetadata(kind, config, description, options.metadata)
+  const full = buildOnnx({ build, opset, metadata, modelName: config.kind })
+  const message = precision === 'float16' ? toHalf(full) : full
+  const save = options.externalData === undefined ? {} : { externalData: options.externalData }
+  const written = await writeVerified(path, message, save, options.verify === false ? undefined : content.verify)
+  return {
+    path: written.path,
+    bytes: written.bytes,
+    inputs,
+    outputs,
+    opset,
+    precision,
+    verification: written.verification,
+  }
+}
+
+/** The outputs asked for, or all that read x alone. */
+function chosenOutputs(model: Model, asked: readonly ModelOutput[] | undefined): ModelOutput[] {
+  const has = outputsOf(model.network)
+  if (asked === undefined) return has.filter((o) => o !== 'features' && inputsOf(o).join() === 'x')
+  const unknown = asked.find((o) => !modelOutputs.includes(o))
+  if (unknown !== undefined || asked.length === 0 || new Set(asked).size !== asked.length) {
+    const hint = unknown === undefined ? '' : `.${suggestion(unknown, modelOutputs)}`
     throw new RangeError(
-      `exportOnnx: outputs must be distinct names among ${known.join(', ')}; got [${outputs.join(', ')}]`,
+      `exportOnnx: outputs must be distinct names among ${modelOutputs.join(', ')}; got [${asked.join(', ')}]${hint}`,
     )
   }
-  const { opset = 17, sigma } = options
-  checkSigma(model, sigma)
-  const metadata = {
-    'langevin.version': packageVersion(),
-    'langevin.network': JSON.stringify(model.network.config),
-    ...options.metadata,
-  }
-  const message = buildOnnx({
-    build: (batch) => traceModel(model, outputs, batch, sigma),
-    opset,
-    metadata,
-    modelName: model.network.config.kind,
-  })
-  const save = options.externalData === undefined ? {} : { externalData: options.externalData }
-  const verify = (candidate: string) => verifyModel(candidate, model, outputs, undefined, sigma)
-  const written = await writeVerified(path, message, save, options.verify === false ? undefined : verify)
-  return { path: written.path, bytes: written.bytes, outputs, opset, verification: written.verification }
+  for (const o of asked) needOutput(model.network, o, 'exportOnnx')
+  return [...asked]
+}
+
+/** @throws RangeError for a precision that is none */
+export function checkPrecision(where: string, precision: Precision): void {
+  if (!precisions.includes(precision))
+    throw new RangeError(
+      `${where}: precision '${String(precision)}' is not known.${suggestion(String(precision), precisions)}`,
+    )
 }
 
 function checkSigma(model: Model, sigma: ExportModelOptions['sigma']): void {
@@ -78,59 +163,4 @@ function checkSigma(model: Model, sigma: ExportModelOptions['sigma']): void {
   model.network.needSigma('exportOnnx with sigma')
   if (sigma !== 'input' && !(Number.isFinite(sigma) && sigma > 0))
     throw new RangeError(`exportOnnx: sigma must be 'input' or a positive finite number; got ${String(sigma)}`)
-}
-
-function traceModel(
-  model: Model,
-  outputs: readonly ModelOutput[],
-  batch: number,
-  level: ExportModelOptions['sigma'],
-): Trace {
-  const x = input('x', [batch, ...model.network.shape], 'float32')
-  const asked = level === 'input' ? input('sigma', [batch], 'float32') : undefined
-  const sigma = typeof level === 'number' ? scalar(level) : asked
-  const parameters = new Map<Tensor, { name: string; data: ReturnType<Model['value']> }>()
-  const variables = new Variables((v) => {
-    const t = input(v.name, v.shape, 'float32')
-    parameters.set(t, { name: v.name, data: model.value(v.name) })
-    return t
-  })
-  return {
-    inputs: [{ name: 'x', tensor: x }, ...(asked ? [{ name: 'sigma', tensor: asked }] : [])],
-    outputs: outputs.map((name) => ({ name, tensor: model.graph(name, x, variables, 'running', sigma) })),
-    parameters,
-  }
-}
-
-/** Compares a file with the model on uniform inputs, and noise levels from the smallest to a hundredfold where the file takes them. */
-export function verifyModel(
-  path: string,
-  model: Model,
-  outputs: readonly ModelOutput[],
-  batches: readonly number[] = [1, 7],
-  level?: ExportModelOptions['sigma'],
-): Promise<Verification> {
-  const { shape, smallestSigma = 1 } = model.network
-  return verifyOnnx(path, {
-    batches,
-    feeds: (batch) => {
-      const random = new HostRandom(batch)
-      const data = Float32Array.from({ length: batch * sizeOf(shape) }, () => 2 * random.uniform() - 1)
-      const x = hostTensor(data, [batch, ...shape])
-      if (level !== 'input') return new Map([['x', x]])
-      const levels = Float32Array.from({ length: batch }, () => smallestSigma * 100 ** random.uniform())
-      return new Map([
-        ['x', x],
-        ['sigma', hostTensor(levels, [batch])],
-      ])
-    },
-    expected: async (feeds) => {
-      const x = feeds.get('x')
-      if (x === undefined) throw new LangevinError('E_INTERNAL', 'internal: no x among the feeds')
-      const sigma = typeof level === 'number' ? level : feeds.get('sigma')
-      const given = sigma === undefined ? {} : { sigma }
-      const entries = await Promise.all(outputs.map(async (o) => [o, await model.evaluate(o, x, given)] as const))
-      return new Map(entries)
-    },
-  })
 }

@@ -1,36 +1,26 @@
 /**
- * Writes a graph as an ONNX model whose batch is free: traces the model at three batch sizes, reads the traces as one graph (align.ts),
- * emits each op by its rule (emitter.ts) and computes what depends on the batch from the input's shape (batch.ts).
+ * Writes a graph as an ONNX model whose batch is free: traces the model at three batch sizes, reads the traces as one graph (trace.ts, align.ts),
+ * emits each op by its rule (emitter.ts), a loop over a body where there is one (loop.ts), and computes what depends on the batch from the
+ * input's shape (batch.ts).
  * Files are lib/onnx/save.ts, checking against ONNX Runtime is lib/onnx/verify.ts.
  */
 import { create, toBinary } from '@bufbuild/protobuf'
 import { LangevinError } from '../graph/errors.ts'
-import type { HostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
-import type { Tensor } from '../graph/tensor.ts'
+import type { Attrs, Tensor } from '../graph/tensor.ts'
+import type { OnnxRule } from '../ops/define.ts'
 import { packageVersion } from '../runtime/version.ts'
-import { alignTraces, type Place, TraceMismatch } from './align.ts'
+import { type Place, TraceMismatch } from './align.ts'
 import { BatchNumbers, type BatchSource } from './batch.ts'
 import { emitPlace } from './emitter.ts'
 import { bytesOfArray, irVersionOf, type ValueType } from './format.ts'
 import { type ModelProto, ModelProtoSchema } from './gen/onnx_pb.ts'
+import { bindAll, emitLoop, type Region, regionsOf } from './loop.ts'
 import { nodeNames } from './names.ts'
+import { type Trace, type Traced, traceAll } from './trace.ts'
 import { GraphWriter } from './writer.ts'
 
-/** A tensor under the name it has in the model. */
-export interface NamedTensor {
-  readonly name: string
-  readonly tensor: Tensor
-}
-
-/** A model traced for one batch size. */
-export interface Trace {
-  /** Graph inputs (tensors of op `input`), in the order the model declares them. An axis equal to the batch becomes dynamic. */
-  readonly inputs: readonly NamedTensor[]
-  readonly outputs: readonly NamedTensor[]
-  /** Inputs whose values are written into the model, under PyTorch's names. Those that no output needs are left out. */
-  readonly parameters: ReadonlyMap<Tensor, { readonly name: string; readonly data: HostTensor }>
-}
+export type { NamedTensor, Trace } from './trace.ts'
 
 export interface ExportOptions {
   /** Builds the model for a batch size. Called for several sizes; must build the same graph each time, but for numbers. */
@@ -41,13 +31,9 @@ export interface ExportOptions {
   readonly metadata?: Readonly<Record<string, string>>
   /** Name of the graph. Default `model`. */
   readonly modelName?: string
+  /** Rules that replace those of the ops, by op (random.ts). */
+  readonly rules?: ReadonlyMap<string, OnnxRule<Attrs>>
 }
-
-/** Batch sizes of the traces: primes that seldom equal a dimension of the model, and others if they do. */
-const batchSizes: readonly (readonly number[])[] = [
-  [11, 13, 17],
-  [19, 23, 29],
-]
 
 /**
  * The ONNX model as bytes.
@@ -74,42 +60,53 @@ export function encodeOnnx(model: ModelProto): Uint8Array {
 
 /** The ONNX model as a message: what `exportGraph` serialises. Parameter bytes are shared with the host tensors, not copied. */
 export function buildOnnx(options: ExportOptions): ModelProto {
-  const { opset = 17, metadata = {}, modelName = 'model' } = options
+  const { opset = 17, metadata = {}, modelName = 'model', rules = new Map() } = options
   const irVersion = irVersionOf(opset)
-  const { traces, batches, places, outputs } = traceAll(options.build)
+  const traced = traceAll(options.build)
+  const { traces, places, placeOf } = traced
   const lead = traces[0] as Trace
   const writer = new GraphWriter()
-  for (const i of lead.inputs) writer.reserve(i.name, 'input')
-  for (const o of lead.outputs) writer.reserve(o.name, 'output')
+  const inputs = [...lead.inputs, ...(lead.plain ?? [])]
+  for (const i of inputs) writer.reserve(i.name, 'input')
+  for (const o of [...lead.outputs, ...(lead.loop?.scanned ?? [])]) writer.reserve(o.name, 'output')
   const parameters = reserveParameters(writer, traces, places)
-  const numbers = new BatchNumbers(writer, batches, batchSource(traces, batches))
-  const typeOf = (tensors: readonly Tensor[], op: string, node: string): ValueType => {
+  const numbers = new BatchNumbers(writer, traced.batches, batchSource(traced))
+  const typeOf = (tensors: readonly Tensor[], node: string): ValueType => {
     const first = tensors[0] as Tensor
     const axis = (a: number): number[] => tensors.map((t) => t.shape[a] as number)
-    return { dtype: first.dtype, dims: first.shape.map((_, a) => numbers.dimension(axis(a), { op, node })) }
+    const asker = { op: first.op.name, node }
+    return { dtype: first.dtype, dims: first.shape.map((_, a) => numbers.dimension(axis(a), asker)) }
   }
-  const values = new Map<Place, string>()
-  const inputNames = new Map(lead.inputs.map((i) => [i.tensor, i.name]))
-  lead.inputs.forEach((i, at) => {
-    const tensors = traces.map((t) => t.inputs[at]?.tensor as Tensor)
-    writer.input(i.name, typeOf(tensors, 'input', i.name))
+  const inputAt = (at: number): Tensor[] => traces.map((t) => t.inputs[at]?.tensor as Tensor)
+  inputs.forEach((i, at) => {
+    writer.input(i.name, 'tensor' in i ? typeOf(inputAt(at), i.name) : i)
   })
+  const leaves = new Map(places.map((p) => [p.tensors[0] as Tensor, p]))
+  const values = new Map<Place, string>()
+  for (const [tensor, name] of [...parameters, ...lead.inputs.map((i) => [i.tensor, i.name] as const)]) {
+    const place = leaves.get(tensor)
+    if (place !== undefined) values.set(place, name)
+  }
+  bindAll(lead.bound ?? new Map(), leaves, values, writer)
+  const regions = regionsOf(traced)
   const nameOf = nodeNames(places, parameters)
-  for (const place of places) {
-    const tensor = place.tensors[0] as Tensor
-    const given = inputNames.get(tensor) ?? parameters.get(tensor)
-    if (given !== undefined) values.set(place, given)
-    else if (tensor.op.name === 'input') throw unboundInput(tensor)
-    else {
-      const inputs = place.inputs.map((p) => values.get(p) as string)
-      const name = emitPlace({ opset, writer, numbers, nameOf }, place, inputs)
+  const write = (region: Region, into: GraphWriter): void => {
+    const context = { opset, rules, writer: into, numbers, nameOf }
+    for (const place of places) {
+      if (regions.get(place) !== region || values.has(place)) continue
+      if (place.tensors[0]?.op.name === 'input') throw unboundInput(place.tensors[0])
+      const operands = place.inputs.map((p) => values.get(p) as string)
+      const name = emitPlace(context, place, operands)
       values.set(place, name)
-      writer.describe(name, typeOf(place.tensors, tensor.op.name, nameOf(place)))
+      into.describe(name, typeOf(place.tensors, nameOf(place)))
     }
   }
+  write('outer', writer)
+  const stacked = lead.loop === undefined ? [] : emitLoop({ traced, writer, values, typeOf, write })
+  write('after', writer)
   const shown = lead.outputs.map((o, at) => {
-    const place = outputs[at] as Place
-    return { name: o.name, value: values.get(place) as string, type: typeOf(place.tensors, 'output', o.name) }
+    const place = placeOf(traces.map((t) => t.outputs[at]?.tensor as Tensor))
+    return { name: o.name, value: values.get(place) as string, type: typeOf(place.tensors, o.name) }
   })
   const version = packageVersion()
   return create(ModelProtoSchema, {
@@ -117,59 +114,9 @@ export function buildOnnx(options: ExportOptions): ModelProto {
     producerName: 'langevin',
     producerVersion: version,
     opsetImport: [{ domain: '', version: BigInt(opset) }],
-    graph: writer.finish(modelName, shown),
+    graph: writer.finish(modelName, [...shown, ...stacked]),
     metadataProps: Object.entries({ 'langevin.version': version, ...metadata }).map(([key, value]) => ({ key, value })),
   })
-}
-
-interface Traced {
-  readonly traces: readonly Trace[]
-  readonly batches: readonly number[]
-  readonly places: readonly Place[]
-  readonly outputs: readonly Place[]
-}
-
-/** Traces at several batch sizes and aligns them; takes other sizes where one of them happened to equal a dimension of the model. */
-function traceAll(build: (batch: number) => Trace): Traced {
-  let problem: unknown
-  for (const batches of batchSizes) {
-    const traces = batches.map((b) => build(b))
-    try {
-      checkTraces(traces)
-      const count = (traces[0] as Trace).outputs.length
-      const tuples = Array.from({ length: count }, (_, i) => traces.map((t) => t.outputs[i]?.tensor as Tensor))
-      return { traces, batches, ...alignTraces(tuples) }
-    } catch (error) {
-      if (!(error instanceof TraceMismatch)) throw error
-      problem ??= error
-    }
-  }
-  throw problem
-}
-
-/** Inputs and outputs must be the same list in every trace. */
-function checkTraces(traces: readonly Trace[]): void {
-  const [lead] = traces as [Trace]
-  if (lead.outputs.length === 0) throw new LangevinError('E_ONNX', '[onnx] the model has no outputs; name at least one')
-  for (const trace of traces) {
-    for (const key of ['inputs', 'outputs'] as const) {
-      const names = (t: Trace): string =>
-        t[key].map((x) => `${x.name}: ${x.tensor.dtype} rank ${x.tensor.rank}`).join(', ')
-      if (names(trace) !== names(lead)) {
-        throw new TraceMismatch(`the ${key} differ between batch sizes: (${names(lead)}) and (${names(trace)})`)
-      }
-    }
-    for (const { name, tensor } of trace.inputs) {
-      if (tensor.op.name !== 'input') {
-        throw new LangevinError(
-          'E_ONNX',
-          `[onnx] input '${name}' is the result of ${tensor.op.name}; pass a tensor made by input()`,
-        )
-      }
-      if (trace.parameters.has(tensor))
-        throw new LangevinError('E_ONNX', `[onnx] '${name}' is both an input and a parameter; choose one`)
-    }
-  }
 }
 
 /** Reserves the names of all parameters and writes those that the graph uses; returns each one's name, for the tensors of the first trace. */
@@ -209,7 +156,7 @@ function reserveParameters(
 }
 
 /** The first input with an axis that equals the batch in every trace. */
-function batchSource(traces: readonly Trace[], batches: readonly number[]): BatchSource | undefined {
+function batchSource({ traces, batches }: Traced): BatchSource | undefined {
   const [lead] = traces as [Trace]
   for (const [at, { name, tensor }] of lead.inputs.entries()) {
     const axis = tensor.shape.findIndex((_, a) => traces.every((t, k) => t.inputs[at]?.tensor.shape[a] === batches[k]))

@@ -1,12 +1,10 @@
 /** Facts of the ONNX format that the schema leaves as numbers: element types, attribute types, versions. No graph here. */
-import type { DType } from '../graph/shape.ts'
-
 /** `TensorProto.DataType` of what we write. */
 export const elementType = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 } as const
 export type ElementType = keyof typeof elementType
 
 /** `AttributeProto.AttributeType` of what we write. */
-export const attributeType = { float: 1, int: 2, string: 3, floats: 6, ints: 7 } as const
+export const attributeType = { float: 1, int: 2, string: 3, graph: 5, floats: 6, ints: 7 } as const
 
 /** `TensorProto.DataLocation`: the bytes stand in another file. */
 export const externalLocation = 1
@@ -49,7 +47,7 @@ export type Dimension = number | string
 
 /** Element type and dimensions of a value, as a model declares them. */
 export interface ValueType {
-  readonly dtype: DType
+  readonly dtype: ElementType
   readonly dims: readonly Dimension[]
 }
 

@@ -51,7 +51,9 @@ export async function writeVerified(
 
 function disagreement(path: string, verification: Verification): LangevinError {
   const wrong = verification.outputs.filter((o) => !o.ok)
-  const worst = wrong.map((o) => `${o.name} (batch ${o.batch}): ${o.maxRel.toExponential(2)} > ${o.tolerance}`)
+  const worst = wrong.map(
+    (o) => `${o.name} (batch ${o.batch}): ${(o.typicalRel ?? o.maxRel).toExponential(2)} > ${o.tolerance}`,
+  )
   return new LangevinError(
     'E_ONNX',
     `ONNX Runtime disagrees with the model, so '${path}' was not written: ${worst.join('; ') || 'nothing was compared'}. This is a bug in langevin; please report it.`,

@@ -1,5 +1,6 @@
 /**
- * Puts an ONNX graph together: unique names, constants stored once, equal nodes merged, what no output needs dropped.
+ * Puts an ONNX graph together: unique names, constants stored once, equal nodes merged, what no output needs dropped. The body of a Loop is
+ * a writer of its own that reads the values of the graph around it; what does not depend on the iteration goes to that graph.
  * Knows the file format, not our graph; lib/onnx/exporter.ts drives it.
  */
 import { createHash } from 'node:crypto'
@@ -30,10 +31,28 @@ interface Node {
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
   readonly attributes: Attributes
+  /** Of a Loop. */
+  readonly body?: LoopBody
+}
+
+/** A value that a graph gives, under a reserved name. */
+export interface GraphOutput {
+  readonly name: string
+  readonly value: string
+  readonly type: ValueType
+}
+
+/** The finished body of a Loop: its writer (see {@link GraphWriter.child}), name and outputs (condition, carried values, scans). */
+export interface LoopBody {
+  readonly writer: GraphWriter
+  readonly name: string
+  readonly outputs: readonly GraphOutput[]
 }
 
 export class GraphWriter {
-  private readonly names = new Set<string>()
+  /** The graph around a body; names are unique over all of them, initializers stand in the outermost. */
+  private readonly parent: GraphWriter | undefined
+  private readonly names: Set<string>
   private readonly nodes: Node[] = []
   private readonly produced = new Set<string>()
   private readonly known = new Map<string, readonly string[]>()
@@ -41,6 +60,16 @@ export class GraphWriter {
   private readonly constants = new Map<string, string>()
   private readonly inputs: { name: string; type: ValueType }[] = []
   private readonly types = new Map<string, ValueType>()
+
+  constructor(parent?: GraphWriter) {
+    this.parent = parent
+    this.names = parent?.names ?? new Set()
+  }
+
+  /** A writer for the body of a Loop in this graph. Finish it before nodes that come after the Loop. */
+  child(): GraphWriter {
+    return new GraphWriter(this)
+  }
 
   /** Takes a name that callers chose (inputs, outputs, parameters); E_ONNX if it is taken or empty. */
   reserve(name: string, what: string): void {
@@ -77,6 +106,7 @@ export class GraphWriter {
 
   /** An unnamed initializer; equal ones are stored once. Returns its name. */
   constant(dtype: ElementType, shape: Shape, bytes: Uint8Array, base = 'constant'): string {
+    if (this.parent !== undefined) return this.parent.constant(dtype, shape, bytes, base)
     const content =
       bytes.byteLength <= 64 ? Buffer.from(bytes).toString('hex') : createHash('sha256').update(bytes).digest('hex')
     const key = `${dtype}[${shape.join(',')}]${content}`
@@ -93,7 +123,10 @@ export class GraphWriter {
     return this.constant('int64', shape, int64Bytes(data), base)
   }
 
-  /** Adds a node (or finds its equal) and returns the names of its outputs; `''` stands for an absent optional input. */
+  /**
+   * Adds a node (or finds its equal) and returns the names of its outputs; `''` stands for an absent optional input. In a body, a node
+   * that reads outer values only goes to the outer graph, where it runs once.
+   */
   node(
     opType: string,
     inputs: readonly string[],
@@ -101,6 +134,8 @@ export class GraphWriter {
     outputs = 1,
     base = opType,
   ): readonly string[] {
+    if (this.parent !== undefined && !randomOps.has(opType) && !inputs.some((i) => this.own(i)))
+      return this.parent.node(opType, inputs, attributes, outputs, base)
     const key = `${opType}(${inputs.map((i) => JSON.stringify(i)).join(',')})${attributesKey(attributes)}:${outputs}`
     const known = randomOps.has(opType) ? undefined : this.known.get(key)
     if (known !== undefined) return known
@@ -109,35 +144,62 @@ export class GraphWriter {
     }
     const name = this.unique(base)
     const results = [name, ...Array.from({ length: outputs - 1 }, (_, i) => this.unique(`${name}:${i + 1}`))]
-    this.nodes.push({ name, opType, inputs, outputs: results, attributes })
-    for (const r of results) this.produced.add(r)
+    this.add({ name, opType, inputs, outputs: results, attributes })
     this.known.set(key, results)
+    return results
+  }
+
+  /** Adds a Loop over a finished body: inputs are the trip count, the condition (either may be '') and what is carried. Returns one name for each of `outputs`. */
+  loop(inputs: readonly string[], body: LoopBody, outputs: readonly string[], base: string): readonly string[] {
+    const results = outputs.map((o) => this.unique(o))
+    this.add({ name: this.unique(base), opType: 'Loop', inputs, outputs: results, attributes: {}, body })
     return results
   }
 
   /** Notes the type of a value, for viewers and for the checker's shape inference. */
   describe(name: string, type: ValueType): void {
     if (this.produced.has(name)) this.types.set(name, type)
+    else this.parent?.describe(name, type)
   }
 
   /** The finished graph. `outputs` maps reserved output names to the values they show. */
-  finish(name: string, outputs: readonly { name: string; value: string; type: ValueType }[]): GraphProto {
+  finish(name: string, outputs: readonly GraphOutput[]): GraphProto {
+    return this.assemble(name, outputs, (v) => v).graph
+  }
+
+  private add(node: Node): void {
+    this.nodes.push(node)
+    for (const r of node.outputs) this.produced.add(r)
+  }
+
+  /** Whether this very graph makes the value. */
+  private own(name: string): boolean {
+    return this.produced.has(name) || this.inputs.some((i) => i.name === name)
+  }
+
+  /** The graph, and the names that it reads of the graphs around it; `outer` is what those are called in the end. */
+  private assemble(
+    name: string,
+    outputs: readonly GraphOutput[],
+    outer: (value: string) => string,
+  ): { graph: GraphProto; needed: ReadonlySet<string> } {
     const renamed = new Map<string, string>()
     for (const o of outputs) {
       if (this.produced.has(o.value) && !renamed.has(o.value)) renamed.set(o.value, o.name)
       else this.nodes.push({ name: o.name, opType: 'Identity', inputs: [o.value], outputs: [o.name], attributes: {} })
     }
-    const rename = (v: string): string => renamed.get(v) ?? v
+    const rename = (v: string): string => renamed.get(v) ?? (this.own(v) ? v : outer(v))
     const needed = new Set(outputs.map((o) => o.name))
     const kept: NodeProto[] = []
     for (const n of [...this.nodes].reverse()) {
       const results = n.outputs.map(rename)
       if (!results.some((r) => needed.has(r))) continue
       const inputs = n.inputs.map(rename)
-      for (const i of inputs) needed.add(i)
-      kept.push(nodeProto({ ...n, inputs, outputs: results }))
+      const body = n.body?.writer.assemble(n.body.name, n.body.outputs, rename)
+      for (const i of [...inputs, ...(body?.needed ?? [])]) needed.add(i)
+      kept.push(nodeProto({ ...n, inputs, outputs: results }, body?.graph))
     }
-    return create(GraphProtoSchema, {
+    const graph = create(GraphProtoSchema, {
       name,
       node: kept.reverse(),
       initializer: [...this.tensors.values()].filter((t) => needed.has(t.name)),
@@ -145,6 +207,7 @@ export class GraphWriter {
       output: outputs.map((o) => valueInfo(o.name, o.type)),
       valueInfo: [...this.types].filter(([v]) => needed.has(v) && !renamed.has(v)).map(([v, t]) => valueInfo(v, t)),
     })
+    return { graph, needed }
   }
 }
 
@@ -161,13 +224,16 @@ function valueInfo(name: string, type: ValueType): ValueInfoProto {
   return create(ValueInfoProtoSchema, { name, type: { value: { case: 'tensorType', value: tensor } } })
 }
 
-function nodeProto(n: Node): NodeProto {
+function nodeProto(n: Node, body?: GraphProto): NodeProto {
+  const attribute = Object.entries(n.attributes).map(([name, value]) => attributeProto(name, value))
+  if (body !== undefined)
+    attribute.push(create(AttributeProtoSchema, { name: 'body', type: attributeType.graph, g: body }))
   return create(NodeProtoSchema, {
     name: n.name,
     opType: n.opType,
     input: [...n.inputs],
     output: [...n.outputs],
-    attribute: Object.entries(n.attributes).map(([name, value]) => attributeProto(name, value)),
+    attribute,
   })
 }
 

@@ -121,8 +121,12 @@ const gaussianRowsOp = defineOp<NoAttrs>({
     const [mask, classes, mean, factor, z] = c.inputs as [string, string, string, string, string]
     const last = c.emit.cast(c.emit.ints([at(at(c.types, 2).shape, 0) - 1], []), 'int64')
     const index = one(c, 'Max', [one(c, 'Min', [c.emit.cast(classes, 'int64'), last]), c.emit.ints([0], [])])
-    const columns = one(c, 'MatMul', [one(c, 'Gather', [factor, index]), one(c, 'Unsqueeze', [z, c.emit.ints([2])])])
-    const rows = one(c, 'Add', [one(c, 'Gather', [mean, index]), one(c, 'Squeeze', [columns, c.emit.ints([2])])])
+    // Every class's product with every z, [c,d,n], and of those each row's own: a factor gathered for each row would take n·d·r numbers.
+    const products = one(c, 'MatMul', [factor, one(c, 'Transpose', [z], { perm: { ints: [1, 0] } })])
+    const byRow = one(c, 'Transpose', [products], { perm: { ints: [2, 0, 1] } })
+    const own = one(c, 'Unsqueeze', [index, c.emit.ints([1])])
+    const spread = one(c, 'GatherND', [byRow, own], { batch_dims: { int: 1 } })
+    const rows = one(c, 'Add', [one(c, 'Gather', [mean, index]), spread])
     return one(c, 'Where', [one(c, 'Unsqueeze', [mask, c.emit.ints([1])]), rows, c.emit.floats([0], [])])
   },
 })

@@ -4,8 +4,8 @@
  * One walk, linear in the graph; the rules stand in simplify.ts and constants.ts.
  */
 import { internalError } from '../graph/errors.ts'
-import { type Shape, sameShape } from '../graph/shape.ts'
-import { type Attrs, type AttrValue, Tensor, topologicalOrder } from '../graph/tensor.ts'
+import { type Shape, sameShape, type TensorType } from '../graph/shape.ts'
+import { type Attrs, type AttrValue, Tensor } from '../graph/tensor.ts'
 import { allOps, type OpDefinition } from '../ops/define.ts'
 import { constantOf, contentKey, fold, isConstant, sameContents, uniformValue } from './constants.ts'
 import { simplify } from './simplify.ts'
@@ -13,20 +13,30 @@ import { simplify } from './simplify.ts'
 /** Operand order does not matter to the value: such nodes are equal in either order. */
 const commutative = new Set(['add', 'mul', 'eq', 'ne', 'logical_and', 'logical_or'])
 
+export interface BuilderOptions {
+  /** Composites and stopped gradients stay, so that the result can be differentiated as the graph it was made of. Default false. */
+  readonly differentiable?: boolean
+  /** Canonical tensors that stand for tensors of the graph; what is below those is not looked at. */
+  readonly images?: ReadonlyMap<Tensor, Tensor>
+}
+
 /** Makes canonical nodes; every tensor it returns is canonical, and equal expressions are one tensor. */
 export class GraphBuilder {
+  private readonly differentiable: boolean
   private readonly definitions: ReadonlyMap<string, OpDefinition>
   private readonly table = new Map<string, Tensor>()
   private readonly canonical = new Set<Tensor>()
-  private readonly images = new Map<Tensor, Tensor>()
+  private readonly images: Map<Tensor, Tensor>
 
-  constructor() {
+  constructor({ differentiable = false, images = new Map() }: BuilderOptions = {}) {
+    this.differentiable = differentiable
+    this.images = new Map(images)
     this.definitions = new Map(allOps().map((d) => [d.name, d]))
   }
 
   /** The canonical forms of `outputs`. */
   rewrite(outputs: readonly Tensor[]): Tensor[] {
-    for (const t of topologicalOrder(outputs)) this.visit(t)
+    for (const t of this.newBelow(outputs)) this.visit(t)
     return outputs.map((t) => this.imageOf(t))
   }
 
@@ -39,9 +49,9 @@ export class GraphBuilder {
   /** The canonical node for an op over canonical inputs. */
   make(name: string, inputs: readonly Tensor[], attrs: Attrs, from?: Tensor): Tensor {
     const d = this.definition(name)
-    if (d.kind === 'composite') return this.decomposed(d, inputs, attrs)
+    if (d.kind === 'composite' && !this.differentiable) return this.decomposed(d, inputs, attrs)
     const type = d.infer(inputs, attrs)
-    const simple = simplify(this, d, inputs, attrs, type) ?? fold(d, inputs, attrs, type)
+    const simple = this.simpler(d, inputs, attrs, type)
     if (simple !== undefined) return isConstant(simple) ? this.constant(simple) : simple
     const key = nodeKey(name, inputs, attrs)
     const have = this.table.get(key)
@@ -52,6 +62,11 @@ export class GraphBuilder {
     this.table.set(key, node)
     this.canonical.add(node)
     return node
+  }
+
+  private simpler(d: OpDefinition, inputs: readonly Tensor[], attrs: Attrs, type: TensorType): Tensor | undefined {
+    if (this.differentiable && d.name === 'stop_gradient') return undefined
+    return simplify(this, d, inputs, attrs, type) ?? fold(d, inputs, attrs, type)
   }
 
   reshape(t: Tensor, shape: Shape): Tensor {
@@ -103,14 +118,14 @@ export class GraphBuilder {
   private decomposed(d: OpDefinition, inputs: readonly Tensor[], attrs: Attrs): Tensor {
     if (d.decompose === undefined) throw internalError(`composite op ${d.name} has no decompose`)
     const out = d.decompose(inputs, attrs)
-    for (const t of this.newBelow(out)) this.visit(t)
+    for (const t of this.newBelow([out])) this.visit(t)
     return this.imageOf(out)
   }
 
-  /** Tensors below `out` that are not canonical yet, inputs first; stops at canonical ones, so that the cost is local. */
-  private newBelow(out: Tensor): Tensor[] {
+  /** Tensors below `outputs` that are not canonical yet, inputs first; stops at canonical ones, so that the cost is local. */
+  private newBelow(outputs: readonly Tensor[]): Tensor[] {
     const seen = new Set<Tensor>()
-    const stack = [out]
+    const stack = [...outputs]
     for (let t = stack.pop(); t !== undefined; t = stack.pop()) {
       if (seen.has(t) || this.canonical.has(t) || this.images.has(t)) continue
       seen.add(t)

@@ -37,8 +37,18 @@ export interface PlanValue {
 }
 
 /** The whole plan; value ids are indices into `values`. */
+/**
+ * What products and convolutions multiply: float32, or operands rounded to bfloat16 with float32 sums. Everything else is float32 either way,
+ * but for intermediates between them that native code may keep in bfloat16.
+ */
+export type Precision = 'float32' | 'bfloat16'
+
+export const precisions: readonly Precision[] = ['float32', 'bfloat16']
+
 export interface PlanJson {
   readonly version: 1
+  /** Left out: float32. */
+  readonly precision?: Precision
   readonly values: readonly PlanValue[]
   readonly inputs: readonly number[]
   readonly constants: readonly { readonly value: number; readonly offset: number }[]

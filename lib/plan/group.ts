@@ -6,10 +6,8 @@
  */
 import { limits } from './format.ts'
 import { iotaAxis } from './lower.ts'
+import { mergeSmallGroups, smallLoop } from './merge.ts'
 import { isFull, type PlanNode, sameFrame } from './node.ts'
-
-/** Iteration shapes up to this many elements share loops even when nothing connects them. */
-const smallLoop = 4096
 
 export interface Group {
   readonly depth: number
@@ -41,6 +39,7 @@ export class Grouping {
     for (const n of nodes) if (n.kind !== 'leaf') this.depths[n.id] = this.earliest(n)
     this.sink(grouped)
     for (const bucket of this.buckets(grouped)) for (const part of partition(bucket, this)) this.add(part)
+    mergeSmallGroups(this)
   }
 
   depthOf(n: PlanNode): number {
@@ -78,6 +77,13 @@ export class Grouping {
     for (const part of parts) this.add(part)
   }
 
+  /** Makes one group of two. */
+  join(a: Group, b: Group): Group {
+    for (const g of [a, b]) this.groups.splice(this.groups.indexOf(g), 1)
+    this.add([...a.members, ...b.members])
+    return this.groups.at(-1) as Group
+  }
+
   private collect(n: PlanNode): void {
     const found = new Map<PlanNode, Source>()
     const free = new Set<PlanNode>()
@@ -89,7 +95,8 @@ export class Grouping {
           if (!free.has(o.node)) stack.push(o.node)
           free.add(o.node)
         } else if (found.get(o.node)?.full !== true) {
-          found.set(o.node, { node: o.node, full: isFull(o, at), held: sameFrame(o, at) })
+          const alike = at.iterKey === n.iterKey
+          found.set(o.node, { node: o.node, full: alike && isFull(o, at), held: alike && sameFrame(o, at) })
         }
       }
     }
@@ -104,7 +111,10 @@ export class Grouping {
     return depth
   }
 
-  /** Moves an element node down to its first reader where that reader's loop can hold it: it is then not stored. */
+  /**
+   * Moves an element node down to its first reader where that reader's loop can hold it: it is then not stored, or stored by the loop that reads it. Kernels go
+   * down as well, as far as their readers let them, to be in nobody's way.
+   */
   private sink(grouped: readonly PlanNode[]): void {
     const readers = new Map<PlanNode, { node: PlanNode; held: boolean }[]>()
     const see = (of: PlanNode, node: PlanNode, held: boolean) => {
@@ -114,11 +124,14 @@ export class Grouping {
     }
     for (const n of grouped) for (const s of this.sources(n)) see(s.node, n, s.held)
     for (const k of this.kernels) for (const o of k.inputs) see(o.node, k, false)
-    for (let i = grouped.length - 1; i >= 0; i--) {
-      const n = grouped[i] as PlanNode
+    for (const n of [...grouped, ...this.kernels].sort((a, b) => b.id - a.id)) {
       const list = readers.get(n)
-      if (n.kind !== 'element' || list === undefined) continue
+      if (n.kind === 'reduce' || list === undefined) continue
       const target = Math.min(...list.map((r) => this.depthOf(r.node) - (r.held ? 0 : 1)))
+      if (n.kind === 'kernel') {
+        this.depths[n.id] = Math.max(this.depthOf(n), target)
+        continue
+      }
       if (target <= this.depthOf(n) || !list.some((r) => r.held && this.depthOf(r.node) === target)) continue
       if (this.staysBehind(n, readers) < 2) this.depths[n.id] = target
     }

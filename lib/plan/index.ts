@@ -2,12 +2,12 @@
  * Graph to plan: canonical form (builder.ts), plan nodes (lower.ts), loops (group.ts, recompute.ts, emit.ts), order (schedule.ts),
  * serialised form (serialize.ts). The contract of the result is docs/architecture.md, "Plan". Memory is planned in native code.
  */
-import { LangevinError } from '../graph/errors.ts'
+import { LangevinError, suggestion } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { GraphBuilder } from './builder.ts'
 import { draftAll, type LoopDraft } from './emit.ts'
-import type { SerializedPlan } from './format.ts'
+import { type Precision, precisions, type SerializedPlan } from './format.ts'
 import { Grouping } from './group.ts'
 import { lower } from './lower.ts'
 import type { PlanNode } from './node.ts'
@@ -16,8 +16,8 @@ import { cloneAcrossGroups, defaultBudget, markFree } from './recompute.ts'
 import { schedule, type Unit } from './schedule.ts'
 import { type PlannedOutput, serialize } from './serialize.ts'
 
-export type { PlanInstruction, PlanJson, PlanValue, SerializedPlan } from './format.ts'
-export { kernels, limits } from './format.ts'
+export type { PlanInstruction, PlanJson, PlanValue, Precision, SerializedPlan } from './format.ts'
+export { kernels, limits, precisions } from './format.ts'
 export { printPlan } from './print.ts'
 
 /** A result of the plan; `alias` is the position in `inputs` of a state tensor that it replaces, whose memory it may be written to. */
@@ -29,6 +29,8 @@ export interface PlanOutput {
 export interface PlanOptions {
   /** Additions' worth of work that a loop may repeat to avoid storing a tensor. Default 8; 0 stores everything shared. */
   readonly recomputeBudget?: number
+  /** What products and convolutions multiply; default 'float32'. */
+  readonly precision?: Precision
 }
 
 /**
@@ -52,7 +54,8 @@ export function makePlan(
   const planned = results.map((operand, i) => ({ operand, alias: outputs[i]?.alias ?? null }))
   const units = makeUnits(draftAll(grouping), grouping.kernels, planned, inputs, nodes)
   const pinned = new Set(results.map((o) => o.node))
-  const { plan, constants } = serialize(inputs, planned, schedule(units, pinned))
+  const { plan: code, constants } = serialize(inputs, planned, schedule(units, pinned))
+  const plan = options.precision === 'bfloat16' ? { ...code, precision: options.precision } : code
   return { json: JSON.stringify(plan), constants, text: printPlan(plan) }
 }
 
@@ -113,9 +116,18 @@ function rank(o: PlannedOutput | undefined): number {
 
 function checkOptions(options: PlanOptions, budget: number): void {
   for (const name of Object.keys(options)) {
-    if (name !== 'recomputeBudget') throw new TypeError(`makePlan: unknown option '${name}'. Known: recomputeBudget.`)
+    if (name !== 'recomputeBudget' && name !== 'precision')
+      throw new TypeError(`makePlan: unknown option '${name}'. Known: recomputeBudget, precision.`)
   }
+  checkPrecision(options.precision)
   if (!(budget >= 0)) throw new RangeError(`makePlan: recomputeBudget must be a number of at least 0; got ${budget}`)
+}
+
+/** @throws LangevinError E_CONFIG for anything but a known precision; undefined passes. */
+export function checkPrecision(precision: unknown): void {
+  if (precision === undefined || precisions.includes(precision as Precision)) return
+  const near = typeof precision === 'string' ? suggestion(precision, precisions) : ''
+  throw new LangevinError('E_CONFIG', `precision must be 'float32' or 'bfloat16'; got '${String(precision)}'.${near}`)
 }
 
 function checkBindings(inputs: readonly Tensor[], outputs: readonly PlanOutput[]): void {

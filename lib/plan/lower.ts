@@ -5,7 +5,7 @@
 import { type Shape, sameShape } from '../graph/shape.ts'
 import { type Tensor, topologicalOrder } from '../graph/tensor.ts'
 import { definitionOf } from '../ops/define.ts'
-import { isVector, loopShape, type Operand, PlanNode, sameFrame } from './node.ts'
+import { isRepeated, isVector, loopShape, type Operand, PlanNode, sameFrame } from './node.ts'
 
 export interface LoweredGraph {
   /** Inputs before users. */
@@ -109,8 +109,10 @@ function biasedNode(id: number, t: Tensor, { conv, bias }: Bias, nodeOf: Map<Ten
 function markStored(nodes: readonly PlanNode[], results: readonly Operand[]): void {
   for (const user of nodes) {
     for (const o of user.inputs) {
-      const inLoop = user.kind !== 'kernel' && (sameFrame(o, user) || iotaAxis(o, user) !== undefined)
-      if (!inLoop) o.node.stored = true
+      if (user.kind === 'kernel') o.node.stored = true
+      else if (sameFrame(o, user) || iotaAxis(o, user) !== undefined) continue
+      else if (isRepeated(o, user)) o.node.repeats += user.iterSize
+      else o.node.stored = true
     }
   }
   for (const o of results) o.node.stored = true

@@ -1,5 +1,5 @@
 /** The planner's view of a canonical graph: nodes with operands seen through views and broadcasts, ready to be grouped into loops. */
-import { type Shape, sizeOf } from '../graph/shape.ts'
+import { type Shape, sameShape, sizeOf } from '../graph/shape.ts'
 import type { Attrs, Tensor } from '../graph/tensor.ts'
 import { scalarOf } from './constants.ts'
 
@@ -33,6 +33,8 @@ export class PlanNode {
   stored: boolean
   /** Cheap and made of at most one full-size tensor: computed again wherever it is needed. Set by recompute.ts. */
   free = false
+  /** Elements of the larger loops that read it, repeated along their leading dimensions: those can compute it too. Set by lower.ts. */
+  repeats = 0
 
   constructor(
     id: number,
@@ -92,4 +94,17 @@ export function sameFrame(o: Operand, user: PlanNode): boolean {
 /** The operand has as many elements as its user iterates over. */
 export function isFull(o: Operand, user: PlanNode): boolean {
   return sizeOf(o.shape) === user.iterSize
+}
+
+/** The operand is its whole node, repeated along leading dimensions of a larger loop. */
+export function isRepeated(o: Operand, user: PlanNode): boolean {
+  const { kind, iter } = o.node
+  if (kind !== 'element' || iter.length > user.iter.length) return false
+  return sameShape(withoutLeadingOnes(o.shape), withoutLeadingOnes(iter))
+}
+
+/** Broadcasting aligns from the right, so leading dimensions of 1 say nothing. */
+export function withoutLeadingOnes(shape: Shape): Shape {
+  const first = shape.findIndex((d) => d !== 1)
+  return first < 0 ? [] : shape.slice(first)
 }

@@ -14,6 +14,11 @@ export const defaultBudget = 8
 /** Small leaves (scales, means) that a free value may have. */
 const freeLeaves = 6
 
+/** Operations that larger loops may spend on small values between them, to save the loop that would make those: about what its start costs. */
+const repeatLimit = 131072
+/** Operands that a repeated small value may have. */
+const repeatLeaves = 3
+
 const expensive = new Set('exp expm1 log log1p sin cos tanh sigmoid softplus erf pow rem'.split(' '))
 const slow = new Set(['div', 'sqrt', 'rsqrt', 'reciprocal'])
 
@@ -37,10 +42,23 @@ export function markFree(nodes: readonly PlanNode[], budget: number): void {
   for (const n of nodes) {
     if (n.kind !== 'element' || n.stored) continue
     const e = freeExpansion(n, expansions)
+    if (n.repeats > 0) {
+      n.free = e !== undefined && e.cost <= budget && mayRepeat(e, n.repeats)
+      n.stored = !n.free
+      // To a larger loop its operands are small.
+      if (n.free && e !== undefined) expansions.set(n, { ...e, full: new Set() })
+      continue
+    }
     if (e === undefined || e.cost > budget || e.full.size > 1 || e.leaves.size > freeLeaves) continue
     expansions.set(n, e)
     n.free = true
   }
+}
+
+/** Counters count along their own loop's axes, so they stay there. */
+function mayRepeat(e: Expansion, elements: number): boolean {
+  const counts = [...e.ops].some((op) => op.op === 'iota' || op.inputs.some((o) => o.node.op === 'iota'))
+  return !counts && e.cost * elements <= repeatLimit && e.leaves.size <= repeatLeaves
 }
 
 /** The ops and leaves of `n`, unless an operand is an element node that will itself be grouped. */
@@ -159,7 +177,7 @@ function clonePlan(
       if (!o.node.stored) stack.push(o.node)
       else if (!state.reads.has(o.node) && !leaves.has(o.node)) {
         leaves.add(o.node)
-        if (!isFull(o, n)) continue
+        if (n.iterSize !== value.iterSize || !isFull(o, n)) continue
         if (full !== undefined) return undefined
         full = o.node
       }

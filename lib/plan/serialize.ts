@@ -3,7 +3,7 @@ import { internalError, LangevinError } from '../graph/errors.ts'
 import { type Shape, sameShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { kernels, type PlanAttr, type PlanInstruction, type PlanJson, type PlanValue } from './format.ts'
-import type { Operand, PlanNode } from './node.ts'
+import { type Operand, type PlanNode, withoutLeadingOnes } from './node.ts'
 import type { Unit } from './schedule.ts'
 
 export interface PlannedOutput {
@@ -86,7 +86,7 @@ class PlanWriter {
   private useBroadcast(o: Operand, rank: number): number {
     const id = this.idOf(o.node)
     const have = (this.values[id] as PlanValue).shape
-    return have.length <= rank && sameShape(trimmed(have), trimmed(o.shape)) ? id : this.use(o)
+    return have.length <= rank && sameShape(withoutLeadingOnes(have), withoutLeadingOnes(o.shape)) ? id : this.use(o)
   }
 
   private view(id: number, node: PlanNode, shape: Shape): number {
@@ -123,11 +123,6 @@ class PlanWriter {
   private value(dtype: PlanValue['dtype'], shape: Shape): number {
     return this.values.push({ dtype, shape: [...shape] }) - 1
   }
-}
-
-function trimmed(shape: Shape): Shape {
-  const first = shape.findIndex((d) => d !== 1)
-  return first < 0 ? [] : shape.slice(first)
 }
 
 /** Attributes as JSON: infinities and NaN as their names, which native code reads. */

@@ -4,6 +4,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { GraphBuilder } from './builder.ts'
 import { constantOf, isConstant, scalarOf } from './constants.ts'
 import type { Candidate, Rule } from './simplify.ts'
+import { pad, slice, sumOfSlice } from './simplify-slice.ts'
 
 const reshape: Rule = (b, c) => {
   const x = c.inputs[0] as Tensor
@@ -51,6 +52,8 @@ const matmul: Rule = (b, c) => {
   if (inner === 1) return outerProduct(b, c, x, y)
   const uniform = ofUniform(b, c, x, y)
   if (uniform !== undefined) return uniform
+  const vector = timesVector(b, c, x, y)
+  if (vector !== undefined) return vector
   const swapX = swapsLastTwo(x)
   const swapY = swapsLastTwo(y)
   if (!swapX && !swapY) return undefined
@@ -80,24 +83,23 @@ function ofUniform(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor 
   return b.broadcast(b.make('mul', [placed, b.scalar(k, 'float32')], {}), c.type.shape)
 }
 
+/** The product of a matrix that a loop computes and a vector: a sum in that loop, and the matrix need not be stored for it. */
+function timesVector(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor | undefined {
+  const [m, n] = c.type.shape as [number, number]
+  if (c.type.shape.length !== 2 || (m !== 1 && n !== 1) || x.rank !== 2 || y.rank !== 2) return undefined
+  const [matrix, vector] = n === 1 ? [x, y] : [y, x]
+  if (b.definition(matrix.op.name).kind !== 'elementwise') return undefined
+  const summed = n === 1 ? (c.attrs.transposeA === true ? 0 : 1) : c.attrs.transposeB === true ? 1 : 0
+  const placed = b.reshape(vector, summed === 1 ? [1, vector.size] : [vector.size, 1])
+  const sums = b.make('sum', [b.make('mul', [matrix, placed], {})], { axes: [summed], keepDims: false })
+  return b.reshape(sums, c.type.shape)
+}
+
 function swapsLastTwo(t: Tensor): boolean {
   if (t.op.name !== 'transpose' || t.rank < 2) return false
   const perm = t.attrs.perm as readonly number[]
   const n = t.rank
   return perm[n - 1] === n - 2 && perm[n - 2] === n - 1 && perm.slice(0, n - 2).every((p, i) => p === i)
-}
-
-const slice: Rule = (_b, c) => {
-  const x = c.inputs[0] as Tensor
-  const start = c.attrs.start
-  const steps = c.attrs.step
-  const forward = Array.isArray(steps) ? steps.every((s) => s === 1) : true
-  return forward && Array.isArray(start) && sameShape(x.shape, c.type.shape) ? x : undefined
-}
-
-const pad: Rule = (_b, c) => {
-  const x = c.inputs[0] as Tensor
-  return sameShape(x.shape, c.type.shape) ? x : undefined
 }
 
 const concat: Rule = (_b, c) => (c.inputs.length === 1 ? c.inputs[0] : undefined)
@@ -114,7 +116,7 @@ function reduce(name: 'sum' | 'max' | 'min'): Rule {
     if (x.op.name === name) return twice(b, name, c, axes, x)
     if (x.op.name === 'reshape') return beforeReshape(b, name, c, axes, x)
     if (x.op.name === 'broadcast') return ofBroadcast(b, name, c, axes, x)
-    return name === 'sum' ? withoutFactors(b, c, axes, x) : undefined
+    return name === 'sum' ? (sumOfSlice(b, c, x) ?? withoutFactors(b, c, axes, x)) : undefined
   }
 }
 

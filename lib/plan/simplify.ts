@@ -8,6 +8,7 @@ import type { OpDefinition } from '../ops/define.ts'
 import type { GraphBuilder } from './builder.ts'
 import { scalarOf } from './constants.ts'
 import { shapeRules } from './simplify-shape.ts'
+import { beforeSlices } from './simplify-slice.ts'
 
 /** A rule's view of the node that is about to be made; undefined says that it does not apply. */
 export interface Candidate {
@@ -30,7 +31,11 @@ export function simplify(
   const simple = rule?.(b, candidate)
   if (simple !== undefined) return simple
   if (d.kind !== 'elementwise' || d.name === 'broadcast') return undefined
-  return withoutBroadcasts(b, d.name, candidate) ?? beforeReshapes(b, d.name, candidate)
+  return (
+    withoutBroadcasts(b, d.name, candidate) ??
+    beforeReshapes(b, d.name, candidate) ??
+    beforeSlices(b, d.name, candidate)
+  )
 }
 
 /**

@@ -17,6 +17,8 @@ export interface NativeInfo {
   /** Whether fused loops become machine code of their own (AVX-512 on Linux; LANGEVIN_JIT=0 turns it off) or run instruction by instruction. */
   readonly machineCode: boolean
   readonly oneDnn: string
+  /** Can plans of precision 'bfloat16' run here? They need a processor with AVX512-BF16. */
+  readonly bfloat16: boolean
   /** Threads that plans compiled from now on run with. */
   readonly threads: number
   readonly ops: readonly string[]
@@ -35,6 +37,7 @@ export interface PlanStats {
   readonly arenaBytes: number
   /** Constants, parameters in other layouts, packed weights. */
   readonly persistentBytes: number
+  /** By op; kernels that multiply bfloat16 are counted apart, as `matmul:bf16`. */
   readonly kernels: readonly { readonly op: string; readonly count: number }[]
   readonly reorders: number
   /** One line a kernel: layouts and places in memory. */

@@ -4,7 +4,7 @@ import type { HostTensor } from '../graph/host-tensor.ts'
 import type { DType, Shape, TensorType } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import type { SerializedPlan } from '../plan/format.ts'
-import { makePlan } from '../plan/index.ts'
+import { makePlan, type Precision } from '../plan/index.ts'
 import { addon, type NativePlan, native, type PlanStats, type StepProfile } from './addon.ts'
 import { DeviceTensor } from './device.ts'
 
@@ -92,12 +92,30 @@ export class CompiledPlan {
   }
 }
 
+export type { Precision } from '../plan/index.ts'
+export { checkPrecision } from '../plan/index.ts'
+
+export interface CompileOptions {
+  /**
+   * 'bfloat16': matrix products and convolutions round their operands to bfloat16 (8 bits of mantissa) and sum in float32, and large
+   * intermediates between them may be kept in bfloat16. Inputs, outputs, statistics, reductions and random numbers stay float32. Needs a
+   * processor with AVX512-BF16 (`addonInfo().bfloat16`). Default 'float32'.
+   */
+  readonly precision?: Precision
+}
+
 /**
  * Compiles the graph of `outputs` as a function of `inputs` (op `input`; tensors bound in this order).
- * @throws LangevinError E_GRAPH for a graph that does not fit, E_PLAN or E_DEVICE from the compiler.
+ * @throws LangevinError E_GRAPH for a graph that does not fit, E_CONFIG for an unknown precision, E_PLAN or E_DEVICE from the compiler
+ * (E_DEVICE too where the processor has no bfloat16).
  */
-export async function compileGraph(inputs: readonly Tensor[], outputs: readonly PlanOutput[]): Promise<CompiledPlan> {
-  const plan = makePlan(inputs, outputs)
+export async function compileGraph(
+  inputs: readonly Tensor[],
+  outputs: readonly PlanOutput[],
+  options: CompileOptions = {},
+): Promise<CompiledPlan> {
+  const { precision = 'float32' } = options
+  const plan = makePlan(inputs, outputs, { precision })
   return compileSerialized(
     plan,
     inputs.map(typeOf),

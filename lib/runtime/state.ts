@@ -7,7 +7,7 @@ import { type HostTensor, hostTensor, zeros } from '../graph/host-tensor.ts'
 import { type DType, type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { input } from '../ops/index.ts'
-import { type CompiledPlan, compileGraph } from './compile.ts'
+import { type CompiledPlan, compileGraph, type Precision } from './compile.ts'
 import { type Device, DeviceTensor } from './device.ts'
 import type { RunInstruction } from './program.ts'
 
@@ -19,10 +19,13 @@ interface Entry {
 /** Named device tensors. Names of parameters and statistics are the network's; others carry a prefix (`optimizer/`, `rng/`, `chain/`, ...). */
 export class State {
   readonly device: Device
+  /** Of the plans that are recorded over this state; the tensors themselves are float32 always. */
+  readonly precision: Precision
   private readonly entries = new Map<string, Entry>()
 
-  constructor(device: Device) {
+  constructor(device: Device, precision: Precision = 'float32') {
     this.device = device
+    this.precision = precision
   }
 
   /** Creates a tensor of zeros. */
@@ -137,7 +140,8 @@ export class Recorder {
       const alias = inputNames.indexOf(n)
       return alias < 0 ? { tensor } : { tensor, alias }
     })
-    const plan = await compileGraph([...this.reads.values()], outputs)
+    const { precision } = this.state
+    const plan = await compileGraph([...this.reads.values()], outputs, { precision })
     return {
       name,
       plan,

@@ -56,20 +56,21 @@ export function makeAnnealedLangevin(given: AnnealedLangevinOptions): Sampler<Re
     firstStage: 1,
     gradientsPerStep: 1,
     schedule: true,
+    controls: { stepSize },
     init: (_, x) => ({ x, step: ops.scalar(0, 'int32') }),
     step(target, state, key, stream) {
       const { x } = state
       const at = state.step as Tensor
       const sigma = levelAt(levels, ops.div(at, stepsPerLevel))
       const { energy, score } = annealed(target, x, sigma, smallest)
-      const alpha = ops.mul(ops.square(ops.div(sigma, smallest)), stepSize)
+      const alpha = ops.mul(ops.square(ops.div(sigma, smallest)), state.stepSize ?? stepSize)
       const noise = ops.mul(ops.normal(key, x.shape, stream), ops.sqrt(alpha))
       const moved = ops.add(ops.add(x, ops.mul(score, ops.mul(alpha, 0.5))), noise)
       const last = denoise && target.logDensityAt ? ops.select(ops.eq(at, noisySteps), denoised(x, score, sigma), x) : x
       const free = ops.select(ops.lt(at, noisySteps), moved, last)
       const next = bounds === null ? free : ops.clamp(free, bounds[0], bounds[1])
       const step = ops.minimum(ops.add(at, 1), noisySteps + 1)
-      return { state: { x: next, step }, key: ops.nextKey(key), info: plainInfo(next, energy) }
+      return { state: { ...state, x: next, step }, key: ops.nextKey(key), info: plainInfo(next, energy) }
     },
   }
 }

@@ -15,8 +15,9 @@ import { finiteRows, type Sampler, type SamplerState, type StepResult } from './
 import { drawStart, partsOf, type StartOptions } from './starts.ts'
 import type { Target } from './target.ts'
 
-const STREAM_START = 40
-const STREAM_NOISE = 1000
+/** First streams of the starts' draws and of the samplers'. */
+export const STREAM_START = 40
+export const STREAM_NOISE = 1000
 
 /** Prefix of the sampler's own tensors; `chain/x` is where the chains are. */
 export const CHAIN = 'chain/'
@@ -80,7 +81,7 @@ export function recordStep(context: ChainContext, kind: 'step' | 'adapt'): Promi
   const r = new Recorder(state)
   const before = readChain(r, state)
   const stepped = stepOf(sampler, kind)(target(r), before, r.read(KEY), STREAM_NOISE)
-  const after = kind === 'step' ? holdFinished(r, sampler, before, stepped.state, count) : stepped.state
+  const after = kind === 'step' ? holdFinished(sampler, before, stepped.state, () => r.read(GOAL)) : stepped.state
   for (const [name, t] of Object.entries(after)) if (t !== before[name]) r.write(CHAIN + name, t)
   r.write(KEY, stepped.key)
   writeInfo(r, state, stepped, completed(sampler, before, after, count))
@@ -117,17 +118,17 @@ function readChain(r: Recorder, state: State): SamplerState {
 
 /**
  * Where steps are less than transitions, chains that have made as many as asked for wait in place, so that their next transition is the
- * next one kept however long the others take.
+ * next one kept however long the others take. `goal`: int32 [n] or [].
  */
-function holdFinished(
-  r: Recorder,
+export function holdFinished(
   sampler: Sampler,
   before: SamplerState,
   after: SamplerState,
-  n: number,
+  goal: () => Tensor,
 ): SamplerState {
   if (sampler.transitions === undefined) return after
-  const held = ops.ge(before[sampler.transitions] as Tensor, r.read(GOAL))
+  const n = before.x.shape[0]
+  const held = ops.ge(before[sampler.transitions] as Tensor, goal())
   const kept = Object.entries(after).map(([name, t]) => {
     const old = before[name]
     return [name, old === undefined || old === t || t.shape[0] !== n ? t : selectRows(held, old, t)] as const
@@ -136,7 +137,7 @@ function holdFinished(
 }
 
 /** float32 [n]: transitions that each chain completed in this step. */
-function completed(sampler: Sampler, before: SamplerState, after: SamplerState, n: number): Tensor {
+export function completed(sampler: Sampler, before: SamplerState, after: SamplerState, n: number): Tensor {
   const name = sampler.transitions
   if (name === undefined) return ops.ones([n])
   return ops.cast(ops.sub(after[name] as Tensor, before[name] as Tensor), 'float32')

@@ -23,6 +23,7 @@ import type { Sampler } from './sampler.ts'
 import { makeSampler, type SamplerOptions } from './samplers.ts'
 import { bindSource, type DensitySource, deviceOf, type SourceOptions, shapeOf } from './source.ts'
 import type { StartOptions } from './starts.ts'
+import type { TemperedOptions } from './tempering.ts'
 
 export interface ChainsOptions extends SourceOptions {
   /** Default NUTS, which is exact and tunes itself (`warmup`). */
@@ -180,6 +181,21 @@ export class Chains {
         `Chains.readState: sampler ${this.sampler.kind} carries no '${name}'; it carries ${names.join(', ')}`,
       )
     return this.context.state.get(stages.CHAIN + name).read()
+  }
+
+  /**
+   * The sampler's options with the step size and the scales as they are now, after warm-up: other chains, and exported ones, then begin tuned.
+   * Those of the inner sampler for parallel tempering; samplers that tune nothing have their options as they were given.
+   */
+  async tunedOptions(): Promise<SamplerOptions> {
+    const { adaptation, options } = this.sampler
+    const given = options as SamplerOptions
+    if (adaptation === undefined) return given
+    const [stepSize, scale] = [await this.readState('stepSize'), await this.readState('scale')]
+    const tuned = { stepSize: stepSize.data[0] as number, scale: Array.from(scale.data) }
+    return given.kind === 'parallelTempering'
+      ? { ...given, inner: { kind: 'mala', ...given.inner, ...tuned } as TemperedOptions }
+      : ({ ...given, ...tuned } as SamplerOptions)
   }
 
   /** Frees native memory. */

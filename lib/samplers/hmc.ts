@@ -82,6 +82,7 @@ export function makeHmc(given: HmcOptions): Sampler<Required<HmcOptions>> {
     bounds: options.bounds,
     firstStage: 1,
     gradientsPerStep: leaps,
+    controls: { stepSize: options.stepSize },
     init: (target, x) => ({ x, ...evaluateTarget(target, x), ...tunedState(options, x) }),
     step,
     adaptation: adaptationOf(options, step),

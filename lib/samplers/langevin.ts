@@ -1,10 +1,11 @@
 /** Unadjusted Langevin: plain, with fixed scales, and with RMSprop's scales (pSGLD). No accept step, so a bias of order stepSize. */
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { times } from './amount.ts'
 import { checkBetween, checkBounds, checkChoice, checkCount, checkPositive, resolve } from './options.ts'
 import { checkScale, evaluateTarget, type Scale, scaleTensor } from './rows.ts'
 import { type Bounds, plainInfo, type Sampler } from './sampler.ts'
-import { keepIn } from './sgld.ts'
+import { keepIn, langevinNoise } from './sgld.ts'
 
 /**
  * x ← x + stepSize·∇x log p(x) + √(2·stepSize)·ε (Parisi 1981; Roberts & Tweedie 1996): sgld with `noise: 'langevin'` is the same chain. On
@@ -55,11 +56,13 @@ export function makeUla(given: UlaOptions): Sampler<Required<UlaOptions>> {
     firstStage: 1,
     gradientsPerStep: 1,
     stateless: true,
+    controls: { stepSize },
     init: (_, x) => ({ x }),
     step(target, state, key, stream) {
+      const size = state.stepSize ?? stepSize
       const { energy, score } = evaluateTarget(target, state.x)
-      const noise = ops.mul(ops.normal(key, state.x.shape, stream), Math.sqrt(2 * stepSize))
-      const x = keepIn(ops.add(ops.add(state.x, ops.mul(score, stepSize)), noise), bounds)
+      const noise = ops.mul(ops.normal(key, state.x.shape, stream), langevinNoise(size))
+      const x = keepIn(ops.add(ops.add(state.x, ops.mul(score, size)), noise), bounds)
       return { state: { ...state, x }, key: ops.nextKey(key), info: plainInfo(x, energy) }
     },
   }
@@ -96,8 +99,10 @@ export function makePreconditionedLangevin(
     firstStage: 1,
     gradientsPerStep: 1,
     ...(preconditioner === 'fixed' && { stateless: true }),
+    controls: { stepSize },
     init: (target, x) => (preconditioner === 'fixed' ? { x } : { x, squares: square(target, x) }),
     step(target, state, key, stream) {
+      const size = state.stepSize ?? stepSize
       const { energy, score } = evaluateTarget(target, state.x)
       let g: Tensor
       let squares: Record<string, Tensor> = {}
@@ -109,8 +114,8 @@ export function makePreconditionedLangevin(
         squares = { squares: v }
         g = ops.reciprocal(ops.add(ops.sqrt(v), epsilon))
       }
-      const drift = ops.mul(ops.mul(score, g), stepSize)
-      const noise = ops.mul(ops.normal(key, state.x.shape, stream), ops.sqrt(ops.mul(g, 2 * stepSize)))
+      const drift = ops.mul(ops.mul(score, g), size)
+      const noise = ops.mul(ops.normal(key, state.x.shape, stream), ops.sqrt(ops.mul(g, times(size, 2))))
       const x = keepIn(ops.add(ops.add(state.x, drift), noise), bounds)
       return { state: { ...state, ...squares, x }, key: ops.nextKey(key), info: plainInfo(x, energy) }
     },

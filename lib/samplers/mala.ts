@@ -59,6 +59,7 @@ export function makeMala(given: MalaOptions): Sampler<Required<MalaOptions>> {
     bounds: options.bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    controls: { stepSize: options.stepSize },
     init: (target, x) => ({ x, ...evaluateTarget(target, x), ...tunedState(options, x) }),
     step,
     adaptation: adaptationOf(options, step),

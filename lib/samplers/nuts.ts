@@ -66,6 +66,7 @@ export function makeNuts(given: NutsOptions): Sampler<Required<NutsOptions>> {
     bounds: null,
     firstStage: 1,
     gradientsPerStep: 1,
+    controls: { stepSize: options.stepSize },
     transitions: 'transitions',
     init(target, x, key, stream) {
       const n = x.shape[0] as number

@@ -3,6 +3,7 @@ import { grad, vjp } from '../autodiff/index.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { times } from './amount.ts'
 import { checkBounds, checkCount, checkNonNegative, resolve } from './options.ts'
 import { type Bounds, plainInfo, type Sampler } from './sampler.ts'
 import { clampGradient, keepIn } from './sgld.ts'
@@ -58,8 +59,10 @@ export function makePyld(given: PyldOptions): Sampler<Required<PyldOptions>> {
     firstStage,
     gradientsPerStep: 1,
     stateless: true,
+    controls: { stepSize, ...(noise > 0 && { noise }) },
     init: (_, x) => ({ x }),
-    step(target, { x }, key, stream) {
+    step(target, state, key, stream) {
+      const { x } = state
       const split = target.split
       if (split === undefined) {
         throw new LangevinError(
@@ -73,16 +76,16 @@ export function makePyld(given: PyldOptions): Sampler<Required<PyldOptions>> {
       const frozen = ops.stopGradient(p as Tensor)
       const fused = fuse && split.affine && noise === 0
       const rounds = fused ? 1 : inner
-      const size = fused ? inner * stepSize : stepSize
+      const size = times(state.stepSize ?? stepSize, fused ? inner : 1)
       let next = x
       for (let i = 0; i < rounds; i++) {
         const out = i === 0 ? h : split.first(next)
         const [g] = vjp([out], [frozen], [next])
         next = ops.add(next, ops.mul(clampGradient(g as Tensor, gradientClamp), size))
-        if (noise > 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream + i), noise))
+        if (noise > 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream + i), state.noise ?? noise))
         next = keepIn(next, bounds)
       }
-      return { state: { x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
+      return { state: { ...state, x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
     },
   }
 }

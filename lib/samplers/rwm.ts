@@ -54,6 +54,7 @@ export function makeRwm(given: RwmOptions): Sampler<Required<RwmOptions>> {
     bounds: options.bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    controls: { stepSize: options.stepSize },
     init: (target, x) => ({ x, energy: ops.neg(target.logDensity(x)), ...tunedState(options, x) }),
     step,
     adaptation: adaptationOf(options, step),

@@ -50,6 +50,12 @@ export interface Adaptation {
   finish(state: SamplerState): SamplerState
 }
 
+/** `stepSize` as the options define it, and `noise`, the standard deviation of the noise where that is a setting of its own. */
+export interface Controls {
+  readonly stepSize?: number
+  readonly noise?: number
+}
+
 export interface Sampler<Options extends { readonly kind: string } = { readonly kind: string }> {
   readonly kind: Options['kind']
   /** The options with every default filled in: what a checkpoint keeps. */
@@ -63,6 +69,11 @@ export interface Sampler<Options extends { readonly kind: string } = { readonly 
   readonly gradientsPerStep: number
   /** Carries nothing but x from step to step, as it was given: `init` may be left out, also when the target has changed. */
   readonly stateless?: true
+  /**
+   * Settings, with the options' values, that a state may bring along as float32 scalars of these names: the step then reads them there and leaves
+   * them as they are. So an exported chain takes them when it runs. Samplers that tune themselves have `stepSize` in their state at all times.
+   */
+  readonly controls?: Controls
   /**
    * Set where one step is less than a transition (NUTS: one leapfrog, so that no chain waits for another): the name of the state tensor,
    * int32 [n], that counts the transitions each chain has completed. `x` is then each chain's last completed draw at all times, and only

@@ -2,6 +2,7 @@
 import { grad } from '../autodiff/index.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { type Amount, rootOf, times } from './amount.ts'
 import { checkBounds, checkCount, checkNonNegative, resolve } from './options.ts'
 import { type Bounds, plainInfo, type Sampler } from './sampler.ts'
 
@@ -43,9 +44,9 @@ export function makeSgld(given: SgldOptions | ProximalSgldOptions): Sampler<Sett
           bounds: [-1, 1],
         })
   const { steps, stepSize, gradientClamp, bounds } = options
-  const noise = options.noise === 'langevin' ? Math.sqrt(2 * stepSize) : options.noise
+  const ownNoise = options.noise === 'langevin' ? undefined : options.noise
   checkCount(options.kind, 'steps', steps)
-  checkNonNegative(options.kind, { stepSize, noise, gradientClamp })
+  checkNonNegative(options.kind, { stepSize, noise: ownNoise ?? 0, gradientClamp })
   checkBounds(options.kind, bounds)
   return {
     kind: options.kind,
@@ -55,16 +56,25 @@ export function makeSgld(given: SgldOptions | ProximalSgldOptions): Sampler<Sett
     firstStage: 1,
     gradientsPerStep: 1,
     stateless: true,
+    controls: { stepSize, ...(ownNoise !== undefined && ownNoise > 0 && { noise: ownNoise }) },
     init: (_, x) => ({ x }),
-    step(target, { x }, key, stream) {
+    step(target, state, key, stream) {
+      const { x } = state
+      const size = state.stepSize ?? stepSize
+      const noise = ownNoise === undefined ? langevinNoise(size) : (state.noise ?? ownNoise)
       const logDensity = target.logDensity(x)
       const [score] = grad(ops.sum(logDensity), [x])
-      let next = ops.add(x, ops.mul(clampGradient(score as Tensor, gradientClamp), stepSize))
-      if (noise > 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream), noise))
+      let next = ops.add(x, ops.mul(clampGradient(score as Tensor, gradientClamp), size))
+      if (noise !== 0) next = ops.add(next, ops.mul(ops.normal(key, x.shape, stream), noise))
       next = keepIn(next, bounds)
-      return { state: { x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
+      return { state: { ...state, x: next }, key: ops.nextKey(key), info: plainInfo(next, ops.neg(logDensity)) }
     },
   }
+}
+
+/** √(2h): the noise for which steps of size h up the score target the density itself. */
+export function langevinNoise(stepSize: Amount): Amount {
+  return rootOf(times(stepSize, 2))
 }
 
 /** The gradient within ±limit. */

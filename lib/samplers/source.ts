@@ -5,7 +5,9 @@
 import { checkPositive } from '../graph/checks.ts'
 import { LangevinError, shapeError } from '../graph/errors.ts'
 import type { Shape } from '../graph/shape.ts'
+import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
+import type { Network } from '../nn/network.ts'
 import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import type { Device } from '../runtime/device.ts'
@@ -79,7 +81,14 @@ async function bindModel(
   options: SourceOptions & { readonly firstStage?: number },
 ): Promise<(r: Recorder) => Target> {
   const { network } = model
-  const { class: wanted, norm = 'running', sigma, firstStage } = options
+  checkNetworkOptions(where, network, options)
+  for (const v of network.variables) await state.put(v.name, model.value(v.name))
+  return (r) => densityOf(network, new Variables((v) => r.read(v.name)), options)
+}
+
+/** @throws LangevinError E_CONFIG, RangeError for a class or a noise level that the network does not have. */
+export function checkNetworkOptions(where: string, network: Network, options: SourceOptions): void {
+  const { class: wanted, sigma } = options
   if (wanted !== undefined) {
     network.needClasses(`${where}: class`)
     if (!Number.isInteger(wanted) || wanted < 0 || wanted >= network.classes)
@@ -89,15 +98,16 @@ async function bindModel(
     network.needSigma(`${where}: sigma`)
     checkPositive(`${where}: sigma`, sigma)
   }
-  for (const v of network.variables) await state.put(v.name, model.value(v.name))
-  return (r) =>
-    networkTarget(
-      network,
-      {
-        variables: new Variables((v) => r.read(v.name)),
-        norm,
-        ...(sigma !== undefined && { sigma: ops.scalar(sigma) }),
-      },
-      { ...(firstStage && { firstStage }), ...(wanted !== undefined && { classes: ops.scalar(wanted, 'int32') }) },
-    )
+}
+
+/** The density of a network with checked options, at temperature 1. `classes`, int32 [n], stands in for `class`. */
+export function densityOf(
+  network: Network,
+  variables: Variables,
+  options: Omit<SourceOptions, 'temperature'> & { readonly firstStage?: number; readonly classes?: Tensor },
+): Target {
+  const { class: wanted, norm = 'running', sigma, firstStage } = options
+  const classes = options.classes ?? (wanted === undefined ? undefined : ops.scalar(wanted, 'int32'))
+  const pass = { variables, norm, ...(sigma !== undefined && { sigma: ops.scalar(sigma) }) }
+  return networkTarget(network, pass, { ...(firstStage && { firstStage }), ...(classes && { classes }) })
 }

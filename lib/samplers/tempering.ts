@@ -78,6 +78,7 @@ export function makeParallelTempering(
     bounds: inner.bounds,
     firstStage: 1,
     gradientsPerStep: inner.gradientsPerStep * temperatures.length,
+    ...(inner.controls && { controls: inner.controls }),
     init: (target, x, key, stream) => replicas.init(inner, target, x, key, stream),
     step: advance((...a) => inner.step(...a)),
     ...(adaptation && {

@@ -1,6 +1,7 @@
 /** Underdamped (kinetic) Langevin: momenta that are damped and kicked. No accept step; the integrator's bias is O(stepSize²), SGHMC's O(stepSize). */
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { type Amount, expOf, minus, oneMinusSquare, rootOf, times } from './amount.ts'
 import { checkBounds, checkChoice, checkCount, checkPositive, resolve } from './options.ts'
 import { cached, checkScale, evaluateTarget, type Scale, scaleTensor } from './rows.ts'
 import { type Bounds, plainInfo, type Sampler, type SamplerState } from './sampler.ts'
@@ -56,6 +57,7 @@ export function makeUnderdamped(given: UnderdampedOptions): Sampler<Required<Und
     bounds,
     firstStage: 1,
     gradientsPerStep: 1,
+    controls: { stepSize },
     init: (target, x, key, stream) => ({
       x,
       momentum: ops.normal(key, x.shape, stream),
@@ -65,32 +67,34 @@ export function makeUnderdamped(given: UnderdampedOptions): Sampler<Required<Und
       const size = scaleTensor(kind, scale, state.x.shape.slice(1))
       const momentum = state.momentum ?? ops.normal(key, state.x.shape, stream + 2)
       const from = { x: state.x, momentum, ...cached(target, state) }
-      const b = (r: Tensor, score: Tensor, dt: number) => ops.add(r, ops.mul(ops.mul(size, dt), score))
-      const a = (x: Tensor, r: Tensor, dt: number) => keepIn(ops.add(x, ops.mul(ops.mul(size, dt), r)), bounds)
+      const dt = state.stepSize ?? stepSize
+      const half = times(dt, 1 / 2)
+      const b = (r: Tensor, score: Tensor, dt: Amount) => ops.add(r, ops.mul(ops.mul(size, dt), score))
+      const a = (x: Tensor, r: Tensor, dt: Amount) => keepIn(ops.add(x, ops.mul(ops.mul(size, dt), r)), bounds)
       /** The Ornstein-Uhlenbeck flow for a time dt. */
-      const o = (r: Tensor, dt: number, at: number) => {
-        const kept = Math.exp(-friction * dt)
-        return ops.add(ops.mul(r, kept), ops.mul(ops.normal(key, r.shape, at), Math.sqrt(1 - kept * kept)))
+      const o = (r: Tensor, dt: Amount, at: number) => {
+        const kept = expOf(times(dt, -friction))
+        return ops.add(ops.mul(r, kept), ops.mul(ops.normal(key, r.shape, at), rootOf(oneMinusSquare(kept))))
       }
       let next: SamplerState
       if (integrator === 'baoab') {
-        const kicked = b(from.momentum, from.score, stepSize / 2)
-        const middle = a(from.x, kicked, stepSize / 2)
-        const damped = o(kicked, stepSize, stream)
-        const x = a(middle, damped, stepSize / 2)
+        const kicked = b(from.momentum, from.score, half)
+        const middle = a(from.x, kicked, half)
+        const damped = o(kicked, dt, stream)
+        const x = a(middle, damped, half)
         const there = evaluateTarget(target, x)
-        next = { x, ...there, momentum: b(damped, there.score, stepSize / 2) }
+        next = { x, ...there, momentum: b(damped, there.score, half) }
       } else if (integrator === 'obabo') {
-        const damped = o(from.momentum, stepSize / 2, stream)
-        const kicked = b(damped, from.score, stepSize / 2)
-        const x = a(from.x, kicked, stepSize)
+        const damped = o(from.momentum, half, stream)
+        const kicked = b(damped, from.score, half)
+        const x = a(from.x, kicked, dt)
         const there = evaluateTarget(target, x)
-        next = { x, ...there, momentum: o(b(kicked, there.score, stepSize / 2), stepSize / 2, stream + 1) }
+        next = { x, ...there, momentum: o(b(kicked, there.score, half), half, stream + 1) }
       } else {
-        const noise = ops.mul(ops.normal(key, state.x.shape, stream), Math.sqrt(2 * friction * stepSize))
-        const damped = ops.mul(from.momentum, 1 - friction * stepSize)
-        const kicked = ops.add(b(damped, from.score, stepSize), noise)
-        const x = a(from.x, kicked, stepSize)
+        const noise = ops.mul(ops.normal(key, state.x.shape, stream), rootOf(times(dt, 2 * friction)))
+        const damped = ops.mul(from.momentum, minus(1, times(dt, friction)))
+        const kicked = ops.add(b(damped, from.score, dt), noise)
+        const x = a(from.x, kicked, dt)
         next = { x, ...evaluateTarget(target, x), momentum: kicked }
       }
       const info = plainInfo(next.x, next.energy as Tensor)

@@ -179,6 +179,10 @@ class QStarts extends ChainStarts {
     this.q = q
   }
 
+  override plain(): undefined {
+    return undefined
+  }
+
   override draw(r: Recorder, key: Tensor, classes: Tensor, _mask: Tensor, stream: number): Tensor {
     return this.q.sample(stateVariables(r), key, classes.shape[0] as number, stream)
   }

@@ -31,10 +31,20 @@ async function estimateStart(start: StartOptions, data: Dataset): Promise<Map<st
 /** What starts must know of the data. */
 export type StartData = Pick<DataDescription, 'shape' | 'classes' | 'range'>
 
+/** Starts as data: what draws them needs no more than this. */
+export interface PlainStarts {
+  readonly options: StartOptions
+  /** Numbers of class Gaussians: `mean` [classes, d], `factor` [classes, d, r], `scale` [classes, d]. */
+  readonly tensors: ReadonlyMap<string, HostTensor>
+  readonly classes: number
+  /** Examples live in [-1, 1], so that class Gaussians are clamped there. */
+  readonly bounded: boolean
+}
+
 /** The starts of one run. */
 export class ChainStarts {
   readonly options: StartOptions
-  private readonly data: StartData
+  protected readonly data: StartData
   private readonly place: string
 
   /** `place`: prefix of what it keeps in the state. */
@@ -52,6 +62,20 @@ export class ChainStarts {
   /** True where chains begin at training data, which a checkpoint does not hold. */
   get needsData(): boolean {
     return partsOf(this.options).some((p) => p.kind === 'data')
+  }
+
+  /** The starts as data, from the run's tensors; undefined where they need training data, a flow or a distribution that no options describe. */
+  plain(tensors: ReadonlyMap<string, HostTensor>): PlainStarts | undefined {
+    if (this.needsData) return undefined
+    const own = [...tensors].filter(
+      ([name]) => name.startsWith(this.place) && !name.slice(this.place.length).includes('/'),
+    )
+    return {
+      options: this.options,
+      tensors: new Map(own.map(([name, value]) => [name.slice(this.place.length), value])),
+      classes: this.classes,
+      bounded: this.data.range !== null,
+    }
   }
 
   /** Puts what the starts need into the state, estimated from the data. */

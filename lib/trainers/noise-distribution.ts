@@ -17,7 +17,8 @@ import type { OptimizerOptions } from '../optim/optimizers.ts'
 import { amount, count, positive } from '../runtime/check-options.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { type Distribution, gaussian, gaussianMixture, standardNormal, uniformBox } from '../samplers/distributions.ts'
-import { ChainStarts } from './chain-starts.ts'
+import type { StartOptions } from '../samplers/starts.ts'
+import { ChainStarts, type PlainStarts } from './chain-starts.ts'
 import type { DataDescription } from './checkpoint.ts'
 import { type FlowSource, flowModule, flowPass, plainFlow } from './flow-module.ts'
 import type { Module } from './method.ts'
@@ -66,6 +67,7 @@ interface BoxNoise {
 
 /** Noise as a method uses it; `r` records over the state that holds its numbers. */
 export interface Noise {
+  readonly kind: NoiseOptions['kind']
   /** The module of a trained flow; none for others. */
   readonly modules: readonly Module[]
   /** The flow, if it is one. */
@@ -90,17 +92,19 @@ export function makeNoise(options: NoiseOptions, data: DataDescription, seed: nu
   switch (options.kind) {
     case 'normal': {
       const distribution = standardNormal(shape)
-      return fromDistribution(distribution, async () => distribution)
+      return fromDistribution('normal', distribution, async () => distribution)
     }
     case 'gaussian':
-      return fromDistribution(unitGaussian(shape), async (d) => {
+      return fromDistribution('gaussian', unitGaussian(shape), async (d) => {
         const { mean, factor } = await fitGaussian(d, options.jitter === undefined ? {} : { jitter: options.jitter })
         return gaussian(mean, factor)
       })
     case 'mixture':
       return mixtureNoise(options, shape, seed)
     case 'uniform':
-      return fromDistribution(uniformBox(filled(shape, -1), filled(shape, 1)), async (d) => boxAround(options, d))
+      return fromDistribution('uniform', uniformBox(filled(shape, -1), filled(shape, 1)), async (d) =>
+        boxAround(options, d),
+      )
     case 'flow':
       return flowNoise(options.flow, shape)
     case 'custom':
@@ -123,10 +127,15 @@ export function plainNoise(options: NoiseOptions): NoiseOptions {
  * Noise by a distribution. `form` is one of the same graphs, whatever its numbers, which are read from the state: so an opened run, which has the
  * numbers but no data, uses it too.
  */
-function fromDistribution(form: Distribution, estimate: (data: Dataset) => Promise<Distribution>): Noise {
+function fromDistribution(
+  kind: Noise['kind'],
+  form: Distribution,
+  estimate: (data: Dataset) => Promise<Distribution>,
+): Noise {
   const tensor = (r: Recorder) => (name: string) => r.read(`${PREFIX}${name}`)
   const logDensity = (r: Recorder, x: Tensor): Tensor => form.logDensity(tensor(r), x)
   return {
+    kind,
     modules: [],
     async setup(state, data) {
       for (const [name, value] of (await estimate(data)).parameters) await state.put(`${PREFIX}${name}`, value)
@@ -143,6 +152,7 @@ function fromDistribution(form: Distribution, estimate: (data: Dataset) => Promi
 export function flowNoise(source: FlowSource | undefined, shape: Shape): Noise & { readonly flow: Flow } {
   const { flow, module } = flowModule(source, shape)
   return {
+    kind: 'flow',
     modules: [module],
     flow,
     async setup() {},
@@ -159,7 +169,7 @@ function mixtureNoise(options: MixtureNoise, shape: Shape, seed: number): Noise 
   const factors = new Float32Array(k * d * d)
   for (let i = 0; i < k * d; i++) factors[i * d + (i % d)] = 1
   const form = gaussianMixture(filled([k], 1), filled([k, ...shape], 0), hostTensor(factors, [k, d, d]))
-  return fromDistribution(form, async (data) => {
+  return fromDistribution('mixture', form, async (data) => {
     const { kind: _, ...rest } = options
     const fit = await fitGaussianMixture(data, { seed, ...rest, components: k })
     return gaussianMixture(fit.weights, fit.means, fit.factors)
@@ -175,7 +185,7 @@ function customNoise(distribution: Distribution | undefined, shape: Shape): Nois
         "noise 'custom' needs distribution: what customDistribution(...) gives. A file cannot hold it: give it in the trainer's options, or as openRun(path, { options: { noise: { kind: 'custom', distribution } } })",
       )
     }
-    return { modules: [], setup: async () => missing(), sample: missing, logDensity: missing }
+    return { kind: 'custom', modules: [], setup: async () => missing(), sample: missing, logDensity: missing }
   }
   if (!sameShape(distribution.shape, shape)) {
     throw new LangevinError(
@@ -185,7 +195,7 @@ function customNoise(distribution: Distribution | undefined, shape: Shape): Nois
   }
   if (distribution.parameters.has(LOG_Z))
     throw new LangevinError('E_CONFIG', `noise: a parameter may not be called '${LOG_Z}'; rename it`)
-  return fromDistribution(distribution, async () => distribution)
+  return fromDistribution('custom', distribution, async () => distribution)
 }
 
 function unitGaussian(shape: Shape): Distribution {
@@ -237,9 +247,40 @@ export class NoiseStarts extends ChainStarts {
 
   override async setup(): Promise<void> {}
 
+  /** A normal, one Gaussian (the same for every class) or a cube; no options describe mixtures, other boxes and flows. */
+  override plain(tensors: ReadonlyMap<string, HostTensor>): PlainStarts | undefined {
+    const { classes } = this
+    const number = (name: string) => tensors.get(`${PREFIX}${name}`)
+    const plain = (options: StartOptions, numbers: [string, HostTensor][] = []): PlainStarts => ({
+      options,
+      tensors: new Map(numbers),
+      classes,
+      bounded: false,
+    })
+    if (this.noise.kind === 'normal') return plain({ kind: 'normal' })
+    const [mean, factor, low, high] = ['mean', 'factor', 'low', 'high'].map(number)
+    if (this.noise.kind === 'gaussian' && mean && factor) {
+      const d = sizeOf(this.data.shape)
+      return plain({ kind: 'classGaussians' }, [
+        ['mean', repeated(mean, classes, [d])],
+        ['factor', repeated(factor, classes, [d, d])],
+      ])
+    }
+    const [a, b] = [low?.data[0], high?.data[0]]
+    const cube = low?.data.every((v) => v === a) && high?.data.every((v) => v === b)
+    return cube && a !== undefined && b !== undefined ? plain({ kind: 'uniform', low: a, high: b }) : undefined
+  }
+
   override draw(r: Recorder, key: Tensor, classes: Tensor, _mask: Tensor, stream: number): Tensor {
     return this.noise.sample(r, key, classes.shape[0] as number, stream).x
   }
+}
+
+/** `count` copies of a tensor's numbers: [count, ...shape]. */
+function repeated({ data }: HostTensor, count: number, shape: Shape): HostTensor {
+  const all = new Float32Array(count * data.length)
+  for (let i = 0; i < count; i++) all.set(data as Float32Array, i * data.length)
+  return hostTensor(all, [count, ...shape])
 }
 
 const side = z.union([z.number(), z.array(z.number())])

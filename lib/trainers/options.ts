@@ -2,6 +2,7 @@
 import { checkInteger } from '../graph/checks.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import type { ScheduleOptions } from '../optim/schedules.ts'
+import type { Precision } from '../runtime/compile.ts'
 import type { SamOptions } from './sharpness.ts'
 
 /** What to do when a run diverges. */
@@ -37,6 +38,11 @@ export interface CommonOptions {
   /** Everything random follows from it; default 0. */
   readonly seed?: number
   readonly recovery?: RecoveryOptions
+  /**
+   * 'bfloat16': products and convolutions of training and of the run's own sampling multiply bfloat16; weights, optimizer, x and statistics
+   * stay float32. Needs a processor with AVX512-BF16. Default 'float32'.
+   */
+  readonly precision?: Precision
 }
 
 export interface FitOptions {

@@ -9,11 +9,21 @@ import type { NetworkConfig } from '../nn/network.ts'
 import { buildNetwork } from '../nn/networks.ts'
 import type { VariableSpec } from '../nn/variables.ts'
 import type { Device } from '../runtime/device.ts'
+import { type ChainSampling, freshSteps } from './chain-sampling.ts'
+import type { PlainStarts } from './chain-starts.ts'
 import { type RunDescription, readCheckpoint } from './checkpoint.ts'
 import { stateName, trainedName } from './engine.ts'
 import { methods } from './methods.ts'
 import type { CommonOptions } from './options.ts'
 import { drawSamples, keptTensors, type SampleOptions, type SampleSource } from './sampling.ts'
+
+/** The chain that a run draws fresh samples with, as data. */
+export interface RunChain extends Omit<ChainSampling, 'steps'> {
+  /** Sampler steps from a fresh start to a sample. */
+  readonly steps: number
+  /** Where the chains begin; undefined at training data, or at draws that no start options describe. */
+  readonly start: PlainStarts | undefined
+}
 
 /** A run as read from its folder or checkpoint. */
 export class Run {
@@ -35,9 +45,26 @@ export class Run {
     const found = method.modules?.find((m) => m.name === module)
     if (found === undefined)
       throw new RangeError(
-        `run: method '${this.description.method}' has no module '${module}'; it has ${(method.modules ?? []).map((m) => m.name).join(', ') || 'none'}`,
+        `run: method '${this.description.method}' has no module '${module}'; it has ${this.modules.join(', ') || 'none'}`,
       )
     return new Map(found.variables.map((v) => [v.name, tensors.get(stateName(module, v.name)) as HostTensor]))
+  }
+
+  /** Names of the method's modules: what it trains beside the network. */
+  get modules(): readonly string[] {
+    return (this.source.method.modules ?? []).map((m) => m.name)
+  }
+
+  /** Unless chains are asked for, samples are exact draws of a flow or generator. */
+  get exact(): boolean {
+    return this.source.method.exact ?? false
+  }
+
+  /** The chain of fresh samples; undefined for a method without one. */
+  chain(): RunChain | undefined {
+    const { method, tensors } = this.source
+    const chain = method.chain?.()
+    return chain && { ...chain, steps: freshSteps(chain, tensors), start: chain.starts.plain(tensors) }
   }
 
   /** Draws samples with the training's own chain. */

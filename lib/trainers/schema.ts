@@ -1,5 +1,6 @@
 /** Trainer options as plain data: the parts that all methods share, to build their schemas from. */
 import { z } from 'zod'
+import { precisions } from '../plan/index.ts'
 import { amount, count, positive } from '../runtime/check-options.ts'
 import { samplerSchema, startSchema } from '../samplers/schema.ts'
 
@@ -39,6 +40,7 @@ export const commonFields = {
   ema: z.union([amount, z.null()]).optional(),
   sam: z.union([z.strictObject({ rho: positive, adaptive: z.boolean().optional() }), z.null()]).optional(),
   seed: z.int().optional(),
+  precision: z.enum(precisions).optional(),
   recovery: z
     .strictObject({
       tries: z.int().min(0).optional(),

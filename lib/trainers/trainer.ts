@@ -60,7 +60,7 @@ export class Trainer<Options extends CommonOptions = CommonOptions> {
     const method = definition.create({ network: model.network, model, options: this.options, data: described })
     const plan = this.plan(data, options)
     this.dispose()
-    const engine = new Engine(new State(model.device), model, method, this.options)
+    const engine = new Engine(new State(model.device, this.options.precision), model, method, this.options)
     this.current = { engine, method, data: described }
     const description = {
       method: definition.name,

@@ -27,6 +27,7 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   object["isa"] = Napi::String::New(env, cpu_isa());
   object["machineCode"] = Napi::Boolean::New(env, machine_code());
   object["oneDnn"] = Napi::String::New(env, dnnl_version_text());
+  object["bfloat16"] = Napi::Boolean::New(env, cpu_backend().missing_for_bfloat16().empty());
   object["threads"] = Napi::Number::New(env, default_threads());
   object["ops"] = string_list(env, ops);
   object["loopOps"] = string_list(env, loop_op_names());

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #endif
 
+#include "cpu/bfloat16.h"
 #include "cpu/info.h"
 #include "cpu/loop_jit.h"
 #include "ops/registry.h"
@@ -62,7 +63,24 @@ class CpuBackend final : public Backend {
   void copy(void* to, const void* from, size_t bytes) override { move(to, from, bytes); }
   void synchronize() override {}
 
-  void choose_layouts(Instruction& instruction) override { op_entry(instruction.op).layout(instruction); }
+  std::string missing_for_bfloat16() override { return bf16_available() ? "" : "AVX512-BF16 (avx512_bf16)"; }
+  HalfUse half_use(const Instruction& instruction, int input) override {
+    switch (instruction.op) {
+      case op_loop: return loop_half_use(instruction, input);
+      case op_matmul: return matmul_half_use(instruction, input);
+      case op_conv2d:
+      case op_conv2d_input_grad:
+      case op_conv2d_weight_grad: return conv_half_use(instruction, input);
+      default: return HalfUse::No;
+    }
+  }
+  void choose_layouts(Instruction& instruction) override {
+    const bool knows_half = instruction.op == op_loop || instruction.op == op_matmul;
+    for (TensorDesc& t : instruction.inputs) {
+      if (!knows_half) t.layout = full_layout(t.layout);
+    }
+    op_entry(instruction.op).layout(instruction);
+  }
   std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) override { return op_entry(instruction.op).make(instruction); }
   std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) override { return make_reorder_kernel(from, to); }
   bool in_place(const Instruction& instruction, int input, int output) override {

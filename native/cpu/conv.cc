@@ -52,7 +52,8 @@ bool prefer_winograd(ConvDirection direction, const ConvGeometry& g) {
 
 // The first of: Winograd, direct code for the formats in which the tensors are, direct code in formats of oneDNN's choice, im2col on plain
 // tensors. Empty where there is only oneDNN's reference loop, which is slower than ours.
-DnnlOp choose_convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y) {
+DnnlOp choose_convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, DnnlHalf half) {
+  if (half.x || half.y) return DnnlOp::convolution(direction, g, x, y, false, half);  // bf16_convolution has seen that it is there
   const bool blocked = x == y && x == DnnlFormat::Blocked16;
   if (blocked && prefer_winograd(direction, g)) {
     DnnlOp op = DnnlOp::convolution(direction, g, x, y, true);
@@ -69,11 +70,30 @@ DnnlOp choose_convolution(ConvDirection direction, const ConvGeometry& g, DnnlFo
 
 constexpr int64_t kSharedWeights = 128 * 1024;  // most weights that every thread may well read whole
 
+// The weights are bfloat16 with the activations; their gradient is float32.
+DnnlHalf half_operands(ConvDirection direction, Layout x, Layout y) {
+  const bool any = is_half(x) || is_half(y);
+  return {is_half(x), any && direction != ConvDirection::WeightGrad, is_half(y)};
+}
+
+// Is there generated code for bfloat16 operands in blocks of 16? The result may then be either.
+bool bf16_convolution(const Instruction& in, ConvDirection direction) {
+  const ConvGeometry g = conv_geometry(in, direction);
+  if (!in.bfloat16 || machine_layout() != Layout::Blocked16 || g.empty() || g.groups != 1 || g.c % 16 != 0 || g.o % 16 != 0) return false;
+  const bool backward = direction == ConvDirection::InputGrad;
+  for (const bool result : {false, true}) {
+    const DnnlHalf half{!backward || result, direction != ConvDirection::WeightGrad, direction != ConvDirection::Forward || result};
+    const DnnlOp op = DnnlOp::convolution(direction, g, DnnlFormat::Blocked16, DnnlFormat::Blocked16, false, half);
+    if (!op || !op.fast()) return false;
+  }
+  return true;
+}
+
 // Images shared out among the threads, a primitive for each, as loops share out elements: so a thread finds what it wrote in its own cache.
 // oneDNN divides channels first: with four layers of stride 2 on 64 images of 28x28, a chain step took 4.9 ms on two threads, and alone the
 // loops between the layers took longer than on one. Not with Winograd, which would transform the weights once a thread. Empty where it does
 // not apply.
-std::vector<DnnlOp> choose_parts(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, const DnnlOp& whole) {
+std::vector<DnnlOp> choose_parts(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, const DnnlOp& whole, DnnlHalf half) {
   const int threads = omp_get_max_threads();
   const bool weights_are_small = g.o * (g.c / g.groups) * g.kh * g.kw <= kSharedWeights;
   const bool winograd = whole.implementation().find("wino") != std::string::npos;
@@ -83,7 +103,7 @@ std::vector<DnnlOp> choose_parts(ConvDirection direction, const ConvGeometry& g,
   std::vector<DnnlOp> ops;
   omp_set_num_threads(1);
   for (int i = 0; i < threads; ++i) {
-    DnnlOp op = DnnlOp::convolution(direction, part, x, y, false);
+    DnnlOp op = DnnlOp::convolution(direction, part, x, y, false, half);
     if (op && op.fast()) ops.push_back(std::move(op));
   }
   omp_set_num_threads(threads);
@@ -112,7 +132,8 @@ class ConvKernel : public Kernel {
     scratchpad_ = align64(ops_[0].scratchpad());
     workspace_ = scratchpad_ * ops_.size();
     const auto activation = [&](const TensorDesc& t, int64_t c, int64_t h, int64_t w) {
-      return dnnl_activation(images, c, h, w, dnnl_format(t.layout));
+      half_ = half_ || is_half(t.layout);
+      return dnnl_activation(images, c, h, w, dnnl_format(t.layout), is_half(t.layout));
     };
     const auto &in = instruction.inputs, &out = instruction.outputs;
     const bool grad_input = direction == ConvDirection::InputGrad, grad_weight = direction == ConvDirection::WeightGrad;
@@ -126,6 +147,7 @@ class ConvKernel : public Kernel {
 
   // False where oneDNN has no reorder that the formats need, or where parts would need one of activations.
   bool complete() const { return complete_; }
+  const char* kind() const override { return half_ ? "bf16" : ""; }
   size_t workspace() const override { return workspace_; }
   size_t persistent() const override { return persistent_; }
 
@@ -203,7 +225,7 @@ class ConvKernel : public Kernel {
   size_t scratch_[4] = {0, 0, 0, 0};
   int count_ = 0;
   size_t workspace_ = 0, persistent_ = 0;
-  bool complete_ = true;
+  bool complete_ = true, half_ = false;
 };
 
 // Our own loops, between reorders to plain where a tensor is blocked.
@@ -278,9 +300,10 @@ std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection di
   if (NarrowConv::from(direction, g, in.inputs[0].layout, in.outputs[0].layout, &narrow)) return std::make_unique<NarrowConvKernel>(narrow);
   if (!g.empty()) {
     const DnnlFormat x_format = dnnl_format(x.layout), y_format = dnnl_format(y.layout);
-    DnnlOp op = choose_convolution(direction, g, x_format, y_format);
+    const DnnlHalf half = half_operands(direction, x.layout, y.layout);
+    DnnlOp op = choose_convolution(direction, g, x_format, y_format, half);
     if (op) {
-      std::vector<DnnlOp> parts = choose_parts(direction, g, x_format, y_format, op);
+      std::vector<DnnlOp> parts = choose_parts(direction, g, x_format, y_format, op, half);
       if (!parts.empty()) {
         auto kernel = std::make_unique<ConvKernel>(in, direction, std::move(parts), g);
         if (kernel->complete()) return kernel;
@@ -295,19 +318,30 @@ std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection di
 }
 
 // Blocked where the channels fill whole blocks.
-void layout_convolution(Instruction& in, bool second_is_activation, bool output_is_activation) {
+void layout_convolution(Instruction& in, ConvDirection direction) {
+  const bool second_is_activation = direction == ConvDirection::WeightGrad, output_is_activation = !second_is_activation;
   const auto choose = [](TensorDesc& t) { t.layout = t.shape[1] > 0 && t.shape[1] % machine_block() == 0 ? machine_layout() : Layout::Plain; };
   layout_plain(in);
   choose(in.inputs[0]);
   if (second_is_activation) choose(in.inputs[1]);
   if (output_is_activation) choose(in.outputs[0]);
+  if (!bf16_convolution(in, direction)) return;
+  in.inputs[0].layout = Layout::Blocked16Half;
+  if (second_is_activation) in.inputs[1].layout = Layout::Blocked16Half;
+  if (output_is_activation && in.half_outputs[0] != HalfUse::No) in.outputs[0].layout = Layout::Blocked16Half;
 }
 
 }  // namespace
 
-void layout_conv2d(Instruction& in) { layout_convolution(in, false, true); }
-void layout_conv2d_input_grad(Instruction& in) { layout_convolution(in, false, true); }
-void layout_conv2d_weight_grad(Instruction& in) { layout_convolution(in, true, false); }
+HalfUse conv_half_use(const Instruction& in, int input) {
+  const ConvDirection direction = in.op == op_conv2d ? ConvDirection::Forward : in.op == op_conv2d_input_grad ? ConvDirection::InputGrad : ConvDirection::WeightGrad;
+  const bool activation = input == 0 || (input == 1 && direction == ConvDirection::WeightGrad);
+  return activation && bf16_convolution(in, direction) ? HalfUse::Wanted : HalfUse::No;
+}
+
+void layout_conv2d(Instruction& in) { layout_convolution(in, ConvDirection::Forward); }
+void layout_conv2d_input_grad(Instruction& in) { layout_convolution(in, ConvDirection::InputGrad); }
+void layout_conv2d_weight_grad(Instruction& in) { layout_convolution(in, ConvDirection::WeightGrad); }
 
 bool in_place_conv2d(const Instruction&, int, int) { return false; }
 bool in_place_conv2d_input_grad(const Instruction&, int, int) { return false; }

@@ -29,6 +29,15 @@ dnnl::primitive_attr user_scratchpad() {
   return attr;
 }
 
+Memory::data_type type_of(bool half) { return half ? Memory::data_type::bf16 : Memory::data_type::f32; }
+
+DnnlDesc weights(const ConvGeometry& g, DnnlFormat format, bool half) {
+  using Tag = Memory::format_tag;
+  const bool any = format == DnnlFormat::Any;
+  if (g.groups == 1) return DnnlDesc({g.o, g.c, g.kh, g.kw}, type_of(half), any ? Tag::any : Tag::oihw);
+  return DnnlDesc({g.groups, g.o / g.groups, g.c / g.groups, g.kh, g.kw}, type_of(half), any ? Tag::any : Tag::goihw);
+}
+
 // A convolution request in oneDNN's terms. Dilation counts from 0 there.
 struct ConvRequest {
   dnnl::algorithm algorithm;
@@ -36,12 +45,12 @@ struct ConvRequest {
   Dims stride, dilation, low, high;
 };
 
-ConvRequest request(const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd) {
+ConvRequest request(const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd, DnnlHalf half) {
   ConvRequest r;
   r.algorithm = winograd ? dnnl::algorithm::convolution_winograd : dnnl::algorithm::convolution_direct;
-  r.x = dnnl_activation(g.n, g.c, g.h, g.w, x);
-  r.y = dnnl_activation(g.n, g.o, g.oh, g.ow, y);
-  r.w = dnnl_weights(g, DnnlFormat::Any);
+  r.x = dnnl_activation(g.n, g.c, g.h, g.w, x, half.x);
+  r.y = dnnl_activation(g.n, g.o, g.oh, g.ow, y, half.y);
+  r.w = weights(g, DnnlFormat::Any, half.w);
   if (g.bias) r.b = DnnlDesc({g.o}, Memory::data_type::f32, Memory::format_tag::x);
   r.stride = {g.stride[0], g.stride[1]};
   r.dilation = {g.dilation[0] - 1, g.dilation[1] - 1};
@@ -96,21 +105,21 @@ int machine_block() {
 
 Layout machine_layout() { return machine_block() == 16 ? Layout::Blocked16 : Layout::Blocked8; }
 
-DnnlDesc dnnl_activation(int64_t n, int64_t c, int64_t h, int64_t w, DnnlFormat format) {
+bool dnnl_has_bf16() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa()), needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & needed) == needed;
+}
+
+DnnlDesc dnnl_activation(int64_t n, int64_t c, int64_t h, int64_t w, DnnlFormat format, bool half) {
   using Tag = Memory::format_tag;
   const Tag tag = format == DnnlFormat::Any         ? Tag::any
                   : format == DnnlFormat::Blocked16 ? Tag::nChw16c
                   : format == DnnlFormat::Blocked8  ? Tag::nChw8c
                                                     : Tag::nchw;
-  return DnnlDesc({n, c, h, w}, Memory::data_type::f32, tag);
+  return DnnlDesc({n, c, h, w}, type_of(half), tag);
 }
 
-DnnlDesc dnnl_weights(const ConvGeometry& g, DnnlFormat format) {
-  using Tag = Memory::format_tag;
-  const bool any = format == DnnlFormat::Any;
-  if (g.groups == 1) return DnnlDesc({g.o, g.c, g.kh, g.kw}, Memory::data_type::f32, any ? Tag::any : Tag::oihw);
-  return DnnlDesc({g.groups, g.o / g.groups, g.c / g.groups, g.kh, g.kw}, Memory::data_type::f32, any ? Tag::any : Tag::goihw);
-}
+DnnlDesc dnnl_weights(const ConvGeometry& g, DnnlFormat format) { return weights(g, format, false); }
 
 DnnlDesc dnnl_strided(const Shape& shape, const Shape& strides) { return DnnlDesc(shape, Memory::data_type::f32, strides); }
 
@@ -127,10 +136,10 @@ void DnnlOp::describe(const PrimitiveDesc& pd) {
   add(DnnlRole::Scratchpad, DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc());
 }
 
-DnnlOp DnnlOp::convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd) {
+DnnlOp DnnlOp::convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd, DnnlHalf half) {
   DnnlOp op;
   try {
-    const ConvRequest r = request(g, x, y, winograd);
+    const ConvRequest r = request(g, x, y, winograd, half);
     if (direction == ConvDirection::Forward) {
       const auto pd = forward_desc(r);
       if (!pd) return DnnlOp();
@@ -143,7 +152,8 @@ DnnlOp DnnlOp::convolution(ConvDirection direction, const ConvGeometry& g, DnnlF
       return op;
     }
     // The forward descriptor is only a hint there; a free choice of formats makes it exist wherever any does.
-    const auto hint = forward_desc(request(g, DnnlFormat::Any, DnnlFormat::Any, false));
+    const DnnlHalf hint_half{half.x || half.y, half.x || half.y, half.x || half.y};
+    const auto hint = forward_desc(request(g, DnnlFormat::Any, DnnlFormat::Any, false, hint_half));
     if (!hint) return DnnlOp();
     if (direction == ConvDirection::InputGrad) {
       const auto pd = input_desc(r, hint);

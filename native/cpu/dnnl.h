@@ -21,11 +21,14 @@ using DnnlDesc = dnnl::memory::desc;
 
 enum class DnnlFormat : uint8_t { Any, Plain, Blocked8, Blocked16 };
 inline DnnlFormat dnnl_format(Layout l) {
-  return l == Layout::Blocked16 ? DnnlFormat::Blocked16 : l == Layout::Blocked8 ? DnnlFormat::Blocked8 : DnnlFormat::Plain;
+  return block_of(l) == 16 ? DnnlFormat::Blocked16 : block_of(l) == 8 ? DnnlFormat::Blocked8 : DnnlFormat::Plain;
 }
 
-// A float32 activation [N,C,H,W]; a weight [O,C/groups,kh,kw], which with groups > 1 oneDNN wants as [g,O/g,C/g,kh,kw] (same memory).
-DnnlDesc dnnl_activation(int64_t n, int64_t c, int64_t h, int64_t w, DnnlFormat format);
+// Are there primitives of bfloat16 with the processor's own instructions? Follows ONEDNN_MAX_CPU_ISA.
+bool dnnl_has_bf16();
+
+// An activation [N,C,H,W], float32 or bfloat16; a float32 weight [O,C/groups,kh,kw], which with groups > 1 oneDNN wants as [g,O/g,C/g,kh,kw] (same memory).
+DnnlDesc dnnl_activation(int64_t n, int64_t c, int64_t h, int64_t w, DnnlFormat format, bool half);
 DnnlDesc dnnl_weights(const ConvGeometry& g, DnnlFormat format);
 DnnlDesc dnnl_strided(const Shape& shape, const Shape& strides);  // float32, strides in elements
 
@@ -33,10 +36,15 @@ DnnlDesc dnnl_strided(const Shape& shape, const Shape& strides);  // float32, st
 // result; a reorder goes from Source to Destination; a product is Source x Weights.
 enum class DnnlRole : uint8_t { Source, Weights, Bias, Destination, Scratchpad };
 
+// Which operands of a convolution are bfloat16; a bias is float32 always.
+struct DnnlHalf {
+  bool x = false, w = false, y = false;
+};
+
 // A primitive. Empty where oneDNN has none for the request. run() passes bound memory; oneDNN itself may allocate a little, we do not.
 class DnnlOp {
  public:
-  static DnnlOp convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd);
+  static DnnlOp convolution(ConvDirection direction, const ConvGeometry& g, DnnlFormat x, DnnlFormat y, bool winograd, DnnlHalf half = {});
   static DnnlOp reorder(const DnnlDesc& from, const DnnlDesc& to);
   static DnnlOp matmul(const DnnlDesc& a, const DnnlDesc& b, const DnnlDesc& c);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/bfloat16.h"
 #include "cpu/loop_groups.h"
 #include "cpu/loop_plan.h"
 #include "ops/registry.h"
@@ -179,7 +180,7 @@ class LoopKernel : public Kernel {
 
   void run_tile(Part& part, int64_t start, int64_t n, int64_t result) {
     char** at = part.at;
-    for (const auto& d : plan_.directs) at[d.slot] = const_cast<char*>(source(part, d.source)) + start * 4;
+    for (const auto& d : plan_.directs) at[d.slot] = const_cast<char*>(source(part, d.source)) + start * d.bytes;
     for (size_t i = 0; i < plan_.expandeds.size(); ++i) {
       const auto& e = plan_.expandeds[i];
       char* buffer = reinterpret_cast<char*>(part.at) + pointers_ + caches_ + plan_.slot_offset[static_cast<size_t>(e.slot)];
@@ -209,6 +210,7 @@ class LoopKernel : public Kernel {
       if (s.unless_direct >= 0 && direct_now_[static_cast<size_t>(s.unless_direct)]) continue;
       char* out = static_cast<char*>(part.args.outputs[s.output]) + start * s.bytes;
       if (s.bytes == 4) std::memcpy(out, at[s.slot], count * 4);
+      else if (s.bytes == 2) bf16_store(at[s.slot], nullptr, nullptr, out, count);
       else loop_table().store_bytes(at[s.slot], nullptr, nullptr, out, count);
     }
   }

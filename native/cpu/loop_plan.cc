@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/bfloat16.h"
+
 namespace langevin {
 
 namespace {
@@ -43,15 +45,15 @@ class Builder {
 
   void add_input(size_t i) {
     const TensorDesc& t = in_.inputs[i];
-    const int bytes = static_cast<int>(bytes_of(t.dtype));
+    const int bytes = static_cast<int>(t.element());
     const int input = static_cast<int>(i);
     Walk walk = make_walk(plan_.space, p_.shape, t);
     if (walk.is_uniform()) {
       int slot = new_slot(Memory::Elsewhere);
       plan_.singles.push_back({slot, input});
-      if (bytes == 1) {
+      if (bytes < 4) {
         const int loaded = new_slot(Memory::One);
-        plan_.prologue.push_back({loop_table().load_bytes, slot, slot, slot, loaded});
+        plan_.prologue.push_back({bytes == 1 ? loop_table().load_bytes : bf16_load, slot, slot, slot, loaded});
         slot = loaded;
       }
       slot_of_[i] = slot;
@@ -64,8 +66,14 @@ class Builder {
   int add_operand(LoopPlan::Source source, int bytes, Walk walk) {
     if (walk.is_direct() && bytes == 4) {
       const int slot = new_slot(Memory::Elsewhere);
-      plan_.directs.push_back({slot, source});
+      plan_.directs.push_back({slot, source, bytes});
       return slot;
+    }
+    if (bytes == 2) {  // of the full shape and in the loop's order (layout_loop)
+      const int half = new_slot(Memory::Elsewhere), loaded = new_slot(Memory::Tile);
+      plan_.directs.push_back({half, source, bytes});
+      plan_.body.push_back({bf16_load, half, half, half, loaded});
+      return loaded;
     }
     const int slot = new_slot(Memory::OwnTile);
     plan_.expandeds.push_back({slot, source, bytes, std::move(walk)});
@@ -152,7 +160,7 @@ class Builder {
         plan_.reductions.push_back({output, slot, &reduce_table(o.reduce, p_.type_of(o.reg))});
         continue;
       }
-      const int bytes = static_cast<int>(bytes_of(in_.outputs[i].dtype));
+      const int bytes = static_cast<int>(in_.outputs[i].element());
       int direct = kNone;
       const bool computed = memory_[static_cast<size_t>(slot)] == Memory::Tile;
       taken.resize(static_cast<size_t>(plan_.slots), false);

@@ -30,9 +30,10 @@ struct LoopPlan {
   struct Source {
     int input = -1, table = -1;
   };
-  struct Direct {  // contiguous 4-byte operand: the slot points into its memory
+  struct Direct {  // contiguous operand: the slot points into its memory. One of bfloat16 is loaded by the first steps of the body
     int slot;
     Source source;
+    int bytes;  // 4 or 2
   };
   struct Expanded {  // any other: copied to a tile buffer of its own
     int slot;
@@ -49,7 +50,7 @@ struct LoopPlan {
     std::vector<int> late_inputs;
   };
   struct Store {  // a full output copied from a slot when the tile is done
-    int output, slot, bytes;
+    int output, slot, bytes;  // 4; 2: bfloat16; 1
     int unless_direct;  // index into direct_outputs, or -1
   };
   struct Reduction {

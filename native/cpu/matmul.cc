@@ -14,6 +14,7 @@
 #include <exception>
 
 #include "cpu/dnnl.h"
+#include "cpu/matmul_bf16.h"
 #include "cpu/strided_copy.h"
 #include "ops/registry.h"
 
@@ -233,10 +234,21 @@ DnnlOp batched_product(const MatmulGeometry& g, const BatchAxis& axis) {
 
 }  // namespace
 
-void layout_matmul(Instruction& in) { layout_plain(in); }
+// A large result is stored as bfloat16 where its readers take that; a small one (scores, logits) stays float32.
+constexpr int64_t kHalfResult = 1 << 17;  // elements
+
+HalfUse matmul_half_use(const Instruction& in, int) { return bf16_product(in) ? HalfUse::Wanted : HalfUse::No; }
+
+void layout_matmul(Instruction& in) {
+  const bool bf16 = in.bfloat16 && bf16_product(in);
+  for (TensorDesc& t : in.inputs) t.layout = bf16 && t.layout == Layout::PlainHalf ? Layout::PlainHalf : Layout::Plain;
+  const bool half = bf16 && in.half_outputs[0] != HalfUse::No && in.outputs[0].size() >= kHalfResult;
+  in.outputs[0].layout = half ? Layout::PlainHalf : Layout::Plain;
+}
 bool in_place_matmul(const Instruction&, int, int) { return false; }
 
 std::unique_ptr<Kernel> make_matmul(const Instruction& in) {
+  if (in.bfloat16 && bf16_product(in)) return make_bf16_matmul(in);
   MatmulGeometry g = matmul_geometry(in);
   const size_t bytes = in.outputs[0].bytes();
   if (bytes == 0 || g.k == 0) return std::make_unique<ZeroKernel>(bytes);

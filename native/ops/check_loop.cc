@@ -295,21 +295,31 @@ void layout_loop(Instruction& in) {
   const int b = wanted_block(in, p);
   for (TensorDesc& t : in.inputs) {
     const bool full = is_full(t, p.shape);
+    if (full && is_half(t.layout) && block_of(t.layout) == b) continue;  // read as it is
+    t.layout = full_layout(t.layout);
     // Memory of [N,C,1,1] is the same in both layouts: take it as it comes.
     const bool indifferent = b > 1 && !full && block_of(t.layout) == b && t.shape[1] == p.shape[1];
     if (!indifferent) t.layout = full && b > 1 ? blocked(b) : Layout::Plain;
   }
   for (size_t i = 0; i < in.outputs.size(); ++i) {
-    in.outputs[i].layout = p.outputs[i].reduce == Reduce::None && b > 1 ? blocked(b) : Layout::Plain;
+    Layout& layout = in.outputs[i].layout;
+    layout = p.outputs[i].reduce == Reduce::None && b > 1 ? blocked(b) : Layout::Plain;
+    const bool whole = p.outputs[i].reduce == Reduce::None && in.outputs[i].dtype == DType::F32;
+    if (in.bfloat16 && whole && in.half_outputs[i] == HalfUse::Wanted) layout = half_layout(layout);
   }
+}
+
+HalfUse loop_half_use(const Instruction& in, int input) {
+  const TensorDesc& t = in.inputs[static_cast<size_t>(input)];
+  return t.dtype == DType::F32 && t.shape == in.attr.at("shape").get<Shape>() ? HalfUse::May : HalfUse::No;
 }
 
 int loop_block(const Instruction& in, const LoopProgram& p) {
   for (const TensorDesc& t : in.outputs) {
-    if (is_full(t, p.shape) && t.layout != Layout::Plain) return block_of(t.layout);
+    if (is_full(t, p.shape) && block_of(t.layout) > 1) return block_of(t.layout);
   }
   for (const TensorDesc& t : in.inputs) {
-    if (is_full(t, p.shape) && t.layout != Layout::Plain) return block_of(t.layout);
+    if (is_full(t, p.shape) && block_of(t.layout) > 1) return block_of(t.layout);
   }
   return 1;
 }

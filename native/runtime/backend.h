@@ -11,6 +11,9 @@
 
 namespace langevin {
 
+// What bfloat16 is to an operand: it needs float32; it reads either; it is what a product wants, which makes storing it so worth while.
+enum class HalfUse : uint8_t { No, May, Wanted };
+
 // One decoded and checked instruction of a plan (ops.def lists the ops; docs/architecture.md their attributes).
 struct Instruction {
   int op = 0;  // index into ops.def
@@ -19,6 +22,8 @@ struct Instruction {
   std::vector<TensorDesc> outputs;
   nlohmann::json attr;
   std::vector<bool> input_is_parameter;  // the value is a plan input or a constant (its contents keep a version, see KernelArgs)
+  bool bfloat16 = false;              // the plan's precision
+  std::vector<HalfUse> half_outputs;  // with bfloat16: No where any reader of that output says so, else Wanted where any does
 };
 
 struct KernelArgs {
@@ -48,6 +53,8 @@ class Kernel {
   virtual RowSplit row_split() const { return {}; }
   virtual void begin_rows(const KernelArgs&) {}
   virtual void run_rows(const KernelArgs&, int /*part*/) {}
+  // Appended to the op's name in statistics, for what must be seen to be used: "bf16".
+  virtual const char* kind() const { return ""; }
 };
 
 class Backend {
@@ -67,6 +74,10 @@ class Backend {
   virtual void choose_layouts(Instruction& instruction) = 0;
   virtual std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) = 0;
   virtual std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) = 0;
+  // The processor feature that bfloat16 needs and this device lacks; empty where it can.
+  virtual std::string missing_for_bfloat16() = 0;
+  // May this input (layouts plain, `bfloat16` set) come as bfloat16?
+  virtual HalfUse half_use(const Instruction& instruction, int input) = 0;
   // True where the kernel may write outputs[o] over inputs[i] (element for element in place).
   virtual bool in_place(const Instruction& instruction, int input, int output) = 0;
 };

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "ops/check.h"
+#include "runtime/errors.h"
 #include "runtime/memory_plan.h"
 #include "runtime/regions.h"
 
@@ -16,9 +17,10 @@ size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 class Lowering {
  public:
-  Lowering(const DecodedPlan& plan, Backend& backend) : plan_(plan), backend_(backend), slots_(plan.values.size(), Slots{-1, -1, -1}) {}
+  Lowering(const DecodedPlan& plan, Backend& backend) : plan_(plan), backend_(backend), slots_(plan.values.size(), no_slots()) {}
 
   Lowered run() {
+    if (plan_.bfloat16) half_uses();
     sources();
     for (const DecodedCode& code : plan_.code) {
       if (code.op == kReshape) {
@@ -37,7 +39,31 @@ class Lowering {
   }
 
  private:
-  using Slots = std::array<int, 3>;  // buffer of a value in each layout, or -1
+  using Slots = std::array<int, kLayouts>;  // buffer of a value in each layout, or -1
+  static Slots no_slots() {
+    Slots s;
+    s.fill(-1);
+    return s;
+  }
+
+  // What each value's readers say to bfloat16. Inputs, outputs and reshaped values keep float32.
+  void half_uses() {
+    const std::string missing = backend_.missing_for_bfloat16();
+    if (!missing.empty()) {
+      throw CodedError("E_DEVICE", "precision 'bfloat16' needs a processor with " + missing + "; use precision 'float32' on this one");
+    }
+    half_.assign(plan_.values.size(), HalfUse::May);
+    for (const DecodedCode& code : plan_.code) {
+      Instruction instruction = code.instruction;
+      instruction.bfloat16 = true;
+      for (size_t i = 0; i < code.inputs.size(); ++i) {
+        HalfUse& all = half_[code.inputs[i]];
+        const HalfUse one = code.op == kReshape ? HalfUse::No : backend_.half_use(instruction, static_cast<int>(i));
+        all = all == HalfUse::No || one == HalfUse::No ? HalfUse::No : std::max(all, one);
+      }
+    }
+    for (const DecodedPlan::Output& output : plan_.outputs) half_[output.value] = HalfUse::No;
+  }
 
   int new_buffer(Buffer::Kind kind, size_t bytes) {
     Buffer b;
@@ -64,12 +90,22 @@ class Lowering {
     }
   }
 
-  // The layout in which a value is shown to the backend: a blocked one where it exists.
+  bool exists(int value, Layout layout) const { return slots_[value][static_cast<int>(layout)] >= 0; }
+
+  // The layout in which a value is shown to the backend: a blocked one where it exists, float32 before bfloat16.
   Layout existing(int value) const {
-    for (Layout l : {Layout::Blocked16, Layout::Blocked8}) {
-      if (slots_[value][static_cast<int>(l)] >= 0) return l;
+    for (Layout l : {Layout::Blocked16, Layout::Blocked8, Layout::Plain, Layout::Blocked16Half, Layout::PlainHalf}) {
+      if (exists(value, l)) return l;
     }
     return Layout::Plain;
+  }
+  // The layout to make `layout` from: one step changes the order or the precision.
+  Layout origin(int value, Layout layout) const {
+    const Layout other = is_half(layout) ? full_layout(layout) : half_layout(layout);
+    if (exists(value, other)) return other;
+    if (is_half(layout)) return full_layout(layout);
+    if (exists(value, Layout::Plain)) return Layout::Plain;
+    return full_layout(existing(value));
   }
 
   // The buffer that holds `value` in `layout`; adds a reorder where there is none yet.
@@ -77,10 +113,10 @@ class Lowering {
     const int have = slots_[value][static_cast<int>(layout)];
     if (have >= 0) return have;
     TensorDesc from = plan_.values[value];
-    from.layout = slots_[value][0] >= 0 ? Layout::Plain : existing(value);
+    from.layout = origin(value, layout);
     TensorDesc to = plan_.values[value];
     to.layout = layout;
-    const int source = slots_[value][static_cast<int>(from.layout)];
+    const int source = slot(value, from.layout);
     const int version = out_.buffers[source].version;
     const int target = new_buffer(version >= 0 ? Buffer::Persistent : Buffer::Arena, to.bytes());
     out_.buffers[target].version = version;
@@ -100,12 +136,16 @@ class Lowering {
 
   void check_layout(const TensorDesc& t, const Instruction& instruction) const {
     if (t.layout == Layout::Plain) return;
-    if (t.dtype == DType::F32 && t.shape.size() == 4 && t.shape[1] % block_of(t.layout) == 0) return;
-    throw std::logic_error("internal: layout_" + instruction.name + " chose a blocked layout for " + to_string(t));
+    const int block = block_of(t.layout);
+    const bool fits = t.dtype == DType::F32 && (block == 1 || (t.shape.size() == 4 && t.shape[1] % block == 0));
+    if (fits && (plan_.bfloat16 || !is_half(t.layout))) return;
+    throw std::logic_error("internal: layout_" + instruction.name + " chose an impossible layout for " + to_string(t));
   }
 
   void instruction(const DecodedCode& code) {
     Instruction instruction = code.instruction;
+    instruction.bfloat16 = plan_.bfloat16;
+    for (int value : code.outputs) instruction.half_outputs.push_back(plan_.bfloat16 ? half_[value] : HalfUse::No);
     for (size_t i = 0; i < code.inputs.size(); ++i) instruction.inputs[i].layout = existing(code.inputs[i]);
     backend_.choose_layouts(instruction);
     std::vector<int> inputs;
@@ -304,6 +344,7 @@ class Lowering {
   Backend& backend_;
   Lowered out_;
   std::vector<Slots> slots_;
+  std::vector<HalfUse> half_;  // by value, with bfloat16
   std::vector<std::vector<int>> readers_;
   std::vector<int> producer_;
 };

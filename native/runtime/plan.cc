@@ -55,8 +55,9 @@ CompiledPlan::CompiledPlan(const std::string& text, const std::vector<uint8_t>& 
   stats_.text = print_lowered(lowered_);
   for (const Step& step : lowered_.steps) {
     if (step.op == "reorder") continue;
-    const auto found = std::find_if(stats_.kernels.begin(), stats_.kernels.end(), [&](const auto& k) { return k.first == step.op; });
-    if (found == stats_.kernels.end()) stats_.kernels.emplace_back(step.op, 1);
+    const std::string kind = step.kernel->kind(), name = kind.empty() ? step.op : step.op + ":" + kind;
+    const auto found = std::find_if(stats_.kernels.begin(), stats_.kernels.end(), [&](const auto& k) { return k.first == name; });
+    if (found == stats_.kernels.end()) stats_.kernels.emplace_back(name, 1);
     else ++found->second;
   }
   prepare_operands();

@@ -94,6 +94,7 @@ class Decoder {
 
   DecodedPlan decode() {
     if (integer(member(root_, "version", "plan"), 0, 1 << 20, "plan.version") != 1) fail("plan.version must be 1");
+    precision();
     const json& values = list(root_, "values", "plan", kMostValues);
     plan_.values.reserve(values.size());
     for (size_t i = 0; i < values.size(); ++i) plan_.values.push_back(decode_value(values[i], at("values", i)));
@@ -112,6 +113,13 @@ class Decoder {
   }
 
  private:
+  void precision() {
+    const auto found = root_.find("precision");
+    if (found == root_.end() || *found == "float32") return;
+    if (*found != "bfloat16") fail("plan.precision must be 'float32' or 'bfloat16'; got " + found->dump().substr(0, 40));
+    plan_.bfloat16 = true;
+  }
+
   int value_id(const json& value, const std::string& where) {
     if (plan_.values.empty()) fail(where + " names a value; the plan has none");
     return static_cast<int>(integer(value, 0, static_cast<int64_t>(plan_.values.size()) - 1, where));

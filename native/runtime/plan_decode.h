@@ -33,6 +33,7 @@ struct DecodedPlan {
   std::vector<Constant> constants;
   std::vector<Output> outputs;
   std::vector<DecodedCode> code;
+  bool bfloat16 = false;  // "precision"
 };
 
 // Parses JSON text with limits on its length and nesting. PlanError with the parser's words where it is not JSON.

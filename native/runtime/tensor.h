@@ -19,10 +19,16 @@ enum class DType : uint8_t { F32, I32, U8, Bool };  // U8 and Bool take one byte
 
 inline size_t bytes_of(DType t) { return t == DType::F32 || t == DType::I32 ? 4 : 1; }
 
-// Plain is row-major. Blocked8/16 is [N, C/b, H, W, b], only for rank-4 float32 tensors with C divisible by b.
-enum class Layout : uint8_t { Plain, Blocked8, Blocked16 };
+// How a value lies in memory. Plain is row-major. Blocked8/16 is [N, C/b, H, W, b], only for rank-4 float32 tensors with C divisible by b.
+// The Half ones hold the same order with a float32 value rounded to its upper 16 bits (bfloat16): only in plans of that precision.
+enum class Layout : uint8_t { Plain, Blocked8, Blocked16, PlainHalf, Blocked16Half };
+constexpr int kLayouts = 5;
 
-inline int block_of(Layout l) { return l == Layout::Blocked16 ? 16 : l == Layout::Blocked8 ? 8 : 1; }
+inline int block_of(Layout l) { return l == Layout::Blocked16 || l == Layout::Blocked16Half ? 16 : l == Layout::Blocked8 ? 8 : 1; }
+inline bool is_half(Layout l) { return l == Layout::PlainHalf || l == Layout::Blocked16Half; }
+inline Layout full_layout(Layout l) { return l == Layout::PlainHalf ? Layout::Plain : l == Layout::Blocked16Half ? Layout::Blocked16 : l; }
+// The same order in bfloat16; Blocked8 has none and stays.
+inline Layout half_layout(Layout l) { return l == Layout::Plain ? Layout::PlainHalf : l == Layout::Blocked16 ? Layout::Blocked16Half : l; }
 
 using Shape = std::vector<int64_t>;
 
@@ -38,9 +44,10 @@ struct TensorDesc {
   Layout layout = Layout::Plain;
 
   int64_t size() const { return size_of(shape); }
-  size_t bytes() const { return static_cast<size_t>(size()) * bytes_of(dtype); }
+  size_t element() const { return is_half(layout) ? 2 : bytes_of(dtype); }  // bytes
+  size_t bytes() const { return static_cast<size_t>(size()) * element(); }
 };
 
-std::string to_string(const TensorDesc& t);  // "float32[8,16,8,8]", with ":16" appended when blocked by 16.
+std::string to_string(const TensorDesc& t);  // "float32[8,16,8,8]", with ":16" appended when blocked by 16, ":half" when in bfloat16.
 
 }  // namespace langevin

@@ -213,7 +213,7 @@ describe('what is done with a run', () => {
     const [done] = lines(r.out) as [
       { outputs: string[]; checks: { name: string; maxRel: number; tolerance: number }[] },
     ]
-    expect(done.outputs).toEqual(['logits', 'energy', 'score'])
+    expect(done.outputs).toEqual(['logits', 'log_prob_unnormalized', 'energy', 'score'])
     for (const c of done.checks) expect(c.maxRel).toBeLessThanOrEqual(c.tolerance)
     expect(done.checks.length).toBeGreaterThanOrEqual(3)
     expect(statSync(join(run, 'model.onnx')).size).toBeGreaterThan(100_000)

@@ -14,7 +14,7 @@ const here = work()
 const config = writeJson(here, 'tiny.json', tinyConfig())
 
 describe('help', () => {
-  const commands = ['train', 'sample', 'evaluate', 'export', 'bench', 'info']
+  const commands = ['train', 'sample', 'evaluate', 'export', 'verify', 'bench', 'info']
 
   test('overview: with --help, -h, help; and without a command, which is a mistake', async () => {
     const results = await Promise.all([['--help'], ['-h'], ['help'], []].map((args) => langevin(args)))

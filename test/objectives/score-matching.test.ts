@@ -165,5 +165,5 @@ test('impossible settings are refused with what would do', () => {
   )
   expect(() => finiteDifferenceScoreMatching(e, x, noise, { epsilon: -1 })).toThrow(/epsilon/)
   expect(() => multiscaleDenoising((t) => e(t), x, noise, { sigmas: [] })).toThrow(/at least one noise level/)
-  expect(() => exactScoreMatching((t) => ops.square(t), x)).toThrow(/the energy must be float32\[16\]/)
+  expect(() => exactScoreMatching((t) => ops.square(t), x)).toThrow(/the energy must be float32\[4\]/)
 })

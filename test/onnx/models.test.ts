@@ -65,8 +65,9 @@ describe('exported models', () => {
     it(name, async () => {
       const model = make()
       const path = join(folder, `${name.replaceAll(' ', '-')}.onnx`)
-      const { outputs } = await exportOnnx(model, path, { verify: false })
-      expect(outputs).toEqual(model.network.classes > 0 ? ['logits', 'energy', 'score'] : ['energy', 'score'])
+      const outputs: ModelOutput[] = ['log_prob_unnormalized', 'energy', 'score']
+      if (model.network.classes > 0) outputs.unshift('logits')
+      expect((await exportOnnx(model, path, { verify: false })).outputs).toEqual(outputs)
       const feeds = [1, 3].map((b) => waves([b, ...model.network.shape], b))
       const results = await runOnnx(path, ...feeds.map((x) => ({ x })))
       feeds.forEach((x, i) => {

@@ -58,6 +58,32 @@ describe('verifyOnnx', () => {
     expect((await verifyOnnx(bytes, { ...loose, tolerance: { default: 1e-4, score: 0.02 } })).ok).toBe(true)
   })
 
+  it('measures the typical example where it is asked to: one that is all wrong counts in the largest difference alone', async () => {
+    const expected = async (given: Feeds) => {
+      const want = truth(given)
+      const score = want.get('score') as HostTensor
+      score.data.set(
+        Array.from(score.data.slice(0, 3), (v) => -v),
+        0,
+      )
+      return want
+    }
+    const shared = { feeds, expected, batches: [5], threads: 1 }
+    const [plain, typical] = [
+      await verifyOnnx(bytes, shared),
+      await verifyOnnx(bytes, { ...shared, typical: ['score'] }),
+    ]
+    expect([plain.ok, typical.ok]).toEqual([false, true])
+    expect(plain.outputs[1]?.maxRel).toBeGreaterThan(0.5)
+    expect(typical.outputs.map((o) => o.typicalRel)).toEqual([undefined, expect.closeTo(0, 6)])
+    const all = { ...shared, expected: async (f: Feeds) => truth(f, 1.1), typical: ['score'] }
+    const wrong = await verifyOnnx(bytes, all)
+    expect([wrong.ok, wrong.outputs[1]?.typicalRel]).toEqual([false, expect.closeTo(0.1 / 1.1, 5)])
+    const limits = (batch: number) => ({ default: 1e-4, score: batch < 4 ? 0.5 : 1e-3 })
+    const byBatch = await verifyOnnx(bytes, { ...all, batches: [2, 5], tolerance: limits })
+    expect(byBatch.outputs.map((o) => o.ok)).toEqual([true, true, true, false])
+  })
+
   it('does not pass when nothing was compared', async () => {
     expect((await verifyOnnx(bytes, { feeds, expected: async () => new Map(), threads: 1 })).ok).toBe(false)
   })

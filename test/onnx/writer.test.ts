@@ -76,6 +76,79 @@ describe('GraphWriter', () => {
   })
 })
 
+describe('the body of a Loop', () => {
+  const scalar = { dtype: 'int64' as const, dims: [] }
+  const bool = { dtype: 'bool' as const, dims: [] }
+
+  function counting(): { w: GraphWriter; body: GraphWriter } {
+    const w = withInput()
+    w.reserve('n', 'input')
+    w.input('n', scalar)
+    const body = w.child()
+    for (const [name, type] of [
+      ['i', scalar],
+      ['going', bool],
+      ['v', float(['batch', 2])],
+    ] as const)
+      body.input(body.unique(name), type)
+    return { w, body }
+  }
+
+  it('reads outer values, and leaves what does not change to the outer graph', () => {
+    const { w, body } = counting()
+    const [outer = ''] = w.node('Exp', ['x'])
+    const [scale = ''] = body.node('Sqrt', [outer], {}, 1, 'scale')
+    expect(body.node('Exp', ['x'])).toEqual([outer])
+    const [moved = ''] = body.node('Mul', ['v', scale])
+    expect(body.node('Mul', ['v', scale])).toEqual([moved])
+    const [drawn = ''] = body.node('RandomNormalLike', [outer])
+    const [next = ''] = body.node('Add', [moved, drawn])
+    const outputs = [
+      { name: body.unique('more'), value: 'going', type: bool },
+      { name: body.unique('v_next'), value: next, type: float(['batch', 2]) },
+    ]
+    const [last = ''] = w.loop(['n', '', 'x'], { writer: body, name: 'step', outputs }, ['v_last'], 'steps')
+    const [after = ''] = w.node('Neg', [last])
+    const g = w.finish('g', [
+      { name: 'y', value: after, type: float(['batch', 2]) },
+      { name: 'z', value: outer, type: float(['batch', 2]) },
+    ])
+    expect(g.node.map((n) => `${n.opType}(${n.input})->${n.output}`)).toEqual([
+      'Exp(x)->z',
+      'Sqrt(z)->scale',
+      'Loop(n,,x)->v_last',
+      'Neg(v_last)->y',
+    ])
+    const inner = g.node[2]?.attribute[0]
+    expect([inner?.name, inner?.type]).toEqual(['body', 5])
+    // The outer value is read under the name that it has as an output.
+    expect(inner?.g?.node.map((n) => `${n.opType}(${n.input})->${n.output}`)).toEqual([
+      'Mul(v,scale)->Mul',
+      'RandomNormalLike(z)->RandomNormalLike',
+      'Add(Mul,RandomNormalLike)->v_next',
+      'Identity(going)->more',
+    ])
+    expect(inner?.g?.initializer).toEqual([])
+  })
+
+  it('keeps what only the body needs, and drops what nothing does', () => {
+    const { w, body } = counting()
+    const [kept = ''] = w.node('Add', ['x', w.ints([3])], {}, 1, 'kept')
+    w.node('Add', ['x', w.ints([4])], {}, 1, 'dropped')
+    const [next = ''] = body.node('Add', ['v', kept])
+    body.node('Neg', ['v'], {}, 1, 'unused')
+    const outputs = [
+      { name: body.unique('more'), value: 'going', type: bool },
+      { name: body.unique('v_next'), value: next, type: float(['batch', 2]) },
+    ]
+    const [last = ''] = w.loop(['n', '', 'x'], { writer: body, name: 'step', outputs }, ['v_last'], 'steps')
+    const g = w.finish('g', [{ name: 'y', value: last, type: float(['batch', 2]) }])
+    expect(g.node.map((n) => n.name)).toEqual(['kept', 'steps'])
+    expect(g.initializer.map((t) => t.name)).toEqual(['ints'])
+    expect(g.node[1]?.attribute[0]?.g?.node.map((n) => n.opType)).toEqual(['Add', 'Identity'])
+  })
+})
+
 it('attribute keys tell apart what JSON would merge', () => {
   const keys = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, -0].map((v) =>
     attributesKey({ a: { float: v } }),

@@ -1,0 +1,112 @@
+/**
+ * Trains what the page shows and exports it into public/models: a JEM++ classifier of the digits that ship with the package (configs/jempp-digits.json
+ * with a network of half the width, for small files), and energies of two toys of the plane by noise-contrastive estimation, which are right
+ * everywhere in a box. About half a minute. Inside the repository, after `npm run build`: node examples/browser/make-models.mjs
+ */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  data,
+  exportBundle,
+  exportSampler,
+  JemPlusPlus,
+  mlp,
+  NoiseContrastive,
+  openRun,
+  setThreads,
+  wideResNet,
+} from 'langevin'
+
+const models = fileURLToPath(new URL('public/models/', import.meta.url))
+const configs = new URL('../../configs/', import.meta.url)
+/** Held-out digits of each class that come with the page. */
+const EXAMPLES = 3
+
+/** Chains from given points beside a bundle whose own sampler draws its starts: the page moves the chains a few steps at a time. */
+async function exportChain(run, folder, options) {
+  const { inputs, defaults } = await exportSampler(run.model, join(models, folder, 'chain.onnx'), options)
+  return { file: 'chain.onnx', inputs, defaults }
+}
+
+async function digits(runs) {
+  const config = JSON.parse(await readFile(new URL('jempp-digits.json', configs), 'utf8'))
+  const { train, test } = (await data.digits()).split({ test: config.data.test })
+  const { depth } = config.network
+  const model = wideResNet({ depth, width: 1, channels: 1, size: 8, classes: 10 })
+  const trainer = new JemPlusPlus(model, config.trainer)
+  const out = join(runs, 'digits')
+  for await (const row of trainer.fit(train, { epochs: config.epochs, out }))
+    if (row.step % 100 === 0) console.log(`digits: step ${row.step}, accuracy ${row.accuracy}`)
+  const run = await openRun(out)
+  await exportBundle(run, join(models, 'digits'), { heldOut: test, name: 'JEM++ on digits' })
+  // p(x|y), each chain by itself: so a chain does not depend on how many others the page shows.
+  const sampler = { ...config.trainer.sampler, noise: 0.02 }
+  const chain = await exportChain(run, 'digits', { sampler, class: 'input', norm: 'running', steps: 60 })
+  await writeFile(join(models, 'digits/examples.json'), JSON.stringify(examplesOf(test)))
+  return { folder: 'digits', chain, examples: 'examples.json' }
+}
+
+/** The first few held-out images of each class. */
+function examplesOf({ features, labels, classNames }) {
+  const each = 64
+  const seen = new Map()
+  const images = []
+  for (const [row, label] of labels.entries()) {
+    const count = seen.get(label) ?? 0
+    if (count === EXAMPLES) continue
+    seen.set(label, count + 1)
+    images.push({ label: classNames[label], ink: [...features.data.subarray(row * each, (row + 1) * each)] })
+  }
+  return { source: 'UCI optical recognition of handwritten digits, CC BY 4.0, doi 10.24432/C50P49', images }
+}
+
+/** Toys, and the square of the plane that the page shows. */
+const toys = [
+  {
+    toy: 'twoMoons',
+    folder: 'two-moons',
+    title: 'two moons',
+    options: { noise: 0.15 },
+    window: { x: -2, y: -2.25, side: 5 },
+  },
+  { toy: 'pinwheel', folder: 'pinwheel', title: 'pinwheel', options: {}, window: { x: -4, y: -4, side: 8 } },
+]
+
+async function landscape(runs, { toy, folder, title, options, window }) {
+  const { x, y, side } = window
+  const points = data.toy(toy, { ...options, count: 50_000, seed: 0, labels: false })
+  // A little more than is shown, so that chains near the edge find their way back.
+  const reach = Math.max(...[x, y, x + side, y + side].map(Math.abs)) + 0.5
+  const sampler = { kind: 'sgld', steps: 20, stepSize: 0.01, noise: 'langevin', bounds: [-reach, reach] }
+  const model = mlp({ inputs: 2, hidden: [64, 64] })
+  const trainer = new NoiseContrastive(model, {
+    batch: 256,
+    noise: { kind: 'uniform', low: -reach, high: reach },
+    ratio: 4,
+    optimizer: { kind: 'adam', learningRate: 0.005 },
+    schedule: { kind: 'cosine' },
+    ema: 0.999,
+    sampling: { sampler, start: { kind: 'uniform', low: Math.max(x, y), high: Math.min(x, y) + side } },
+  })
+  const out = join(runs, folder)
+  for await (const row of trainer.fit(points, { steps: 8000, reportEvery: 2000, out }))
+    console.log(`${title}: step ${row.step}, loss ${row.loss.toFixed(3)}`)
+  const run = await openRun(out)
+  // Noise of a size of its own is an input of the file: the page sets it by step size and temperature.
+  const chain = { ...sampler, noise: Math.sqrt(2 * sampler.stepSize) }
+  await exportBundle(run, join(models, folder), { name: `noise-contrastive estimation of ${title}` })
+  return { folder, title, window, chain: await exportChain(run, folder, { sampler: chain }) }
+}
+
+// The networks are too small for more.
+setThreads(1)
+const runs = await mkdtemp(join(tmpdir(), 'langevin-browser-'))
+try {
+  const index = { digits: await digits(runs), landscapes: [] }
+  for (const toy of toys) index.landscapes.push(await landscape(runs, toy))
+  await writeFile(join(models, 'index.json'), `${JSON.stringify(index, null, 2)}\n`)
+} finally {
+  await rm(runs, { recursive: true, force: true })
+}

@@ -1,0 +1,64 @@
+/** Puts the page together: what models there are, the worker, the three tabs; and keeps the page for use without a network. */
+import { type Bundle, fetchBundle } from './bundle.ts'
+import type { SamplerFile } from './chains.ts'
+import { DigitView, type Example } from './digit.ts'
+import { html, showProblem } from './dom.ts'
+import { Engine } from './engine.ts'
+import { type LandscapeEntry, LandscapeView } from './landscape.ts'
+import { SamplingView } from './sampling.ts'
+import { setUpTabs } from './tabs.ts'
+import { installTestHook } from './test-hook.ts'
+
+/** models/index.json: what the page shows. make-models.mjs writes it. */
+interface Index {
+  readonly digits: {
+    readonly folder: string
+    readonly chain: Omit<SamplerFile, 'url'> & { readonly file: string }
+    readonly examples: string
+  }
+  readonly landscapes: readonly LandscapeEntry[]
+}
+
+async function fetchJson<T>(path: string): Promise<T> {
+  const response = await fetch(new URL(path, document.baseURI))
+  if (!response.ok) throw new Error(`${path} does not load: the host answers ${response.status}.`)
+  return (await response.json()) as T
+}
+
+async function start(): Promise<void> {
+  const engine = new Engine()
+  installTestHook(engine)
+  const index = await fetchJson<Index>('models/index.json')
+  const { folder, chain, examples } = index.digits
+  const bundle: Bundle = await fetchBundle(`models/${folder}`)
+  const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${folder}/${examples}`)
+  const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
+  const sampling = new SamplingView(engine, bundle, { ...chain, url })
+  const landscape = new LandscapeView(engine, index.landscapes)
+  setUpTabs((panel) => {
+    if (panel !== 'sample') sampling.pause()
+    if (panel !== 'landscape') landscape.pause()
+    else landscape.open()
+  })
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) return
+    sampling.pause()
+    landscape.pause()
+  })
+  await DigitView.open(engine, bundle, images)
+  document.documentElement.dataset.ready = 'true'
+}
+
+/** Without a service worker (an old browser, a host without https) the page works as well, only not offline. */
+async function keepForOffline(): Promise<void> {
+  if (!import.meta.env.PROD || !('serviceWorker' in navigator)) return
+  try {
+    await navigator.serviceWorker.register(new URL('sw.js', document.baseURI))
+    await navigator.serviceWorker.ready
+    html('offline').textContent = 'It is kept on this device and opens without a network.'
+  } catch {
+    html('offline').textContent = 'This browser does not keep it for use without a network.'
+  }
+}
+
+start().then(keepForOffline, showProblem)

@@ -1,0 +1,203 @@
+/**
+ * A foreign graph that can be traced: which values carry data, where one alone is live (so that the network can be cut there), and the run of a
+ * part of it over graph tensors. What does not depend on the data (shape arithmetic, transposed weights) is made where it is first read.
+ */
+import { LangevinError } from '../../graph/errors.ts'
+import { type Shape, sameShape, sizeOf } from '../../graph/shape.ts'
+import type { Tensor } from '../../graph/tensor.ts'
+import * as ops from '../../ops/index.ts'
+import { fanInUniform } from '../layer.ts'
+import { Scope, Variables } from '../variables.ts'
+import { Call, constantTensor, type LiteralShapes, nodeError } from './call.ts'
+import type { ImportedOptions, NodeRecord, VariableRecord } from './record.ts'
+import { checkNodes, ruleOf } from './rules.ts'
+
+export class ForeignGraph {
+  readonly options: ImportedOptions
+  /** Nodes through which data flow, in order. */
+  readonly dataNodes: readonly NodeRecord[]
+  readonly variables: ReadonlyMap<string, VariableRecord>
+  private readonly makers = new Map<string, NodeRecord>()
+  private readonly carries = new Set<string>()
+  private readonly shapes = new Map<number, ReadonlyMap<string, Shape>>()
+
+  /** @throws LangevinError E_ONNX that lists all that is not supported, or for a value that nothing makes */
+  constructor(options: ImportedOptions) {
+    this.options = options
+    const { nodes, opset, input, output } = options
+    checkNodes(nodes, opset, new Set([output, ...nodes.flatMap((n) => n.in)]))
+    this.variables = new Map(options.variables.map((v) => [v.value, v]))
+    this.carries.add(input)
+    for (const node of nodes) {
+      for (const o of node.out) if (o !== '') this.makers.set(o, node)
+      if (ruleOf(node).shapeOnly || !node.in.some((i) => this.carries.has(i))) continue
+      for (const o of node.out) if (o !== '') this.carries.add(o)
+    }
+    this.dataNodes = nodes.filter((n) => n.out.some((o) => this.carries.has(o)))
+    if (!this.carries.has(output)) {
+      throw new LangevinError(
+        'E_ONNX',
+        `[onnx] output '${output}' does not depend on input '${input}'; name others with the options input and output`,
+      )
+    }
+  }
+
+  /** Whether a value depends on the data, not on their shape alone. */
+  carriesData(value: string): boolean {
+    return this.carries.has(value)
+  }
+
+  /** Whether a value is a weight or made of weights. */
+  isWeight(value: string): boolean {
+    if (this.variables.has(value)) return true
+    const maker = this.carriesData(value) ? undefined : this.makers.get(value)
+    return maker?.in.some((i) => this.isWeight(i)) ?? false
+  }
+
+  /** Shapes of the values that carry data, for a batch. */
+  shapesAt(batch: number): ReadonlyMap<string, Shape> {
+    let known = this.shapes.get(batch)
+    if (known === undefined) {
+      const { options } = this
+      const run = new GraphRun(this, batch, new Scope('', { variables: new Variables(), norm: 'running' }))
+      run.set(options.input, ops.input('x', [batch, ...options.shape]))
+      for (const node of this.dataNodes) run.step(node)
+      known = run.shapes()
+      this.shapes.set(batch, known)
+    }
+    return known
+  }
+
+  maker(value: string): NodeRecord | undefined {
+    return this.makers.get(value)
+  }
+}
+
+/** One pass through a part of the graph. */
+export class GraphRun {
+  private readonly graph: ForeignGraph
+  private readonly batch: number
+  private readonly scope: Scope
+  private readonly values = new Map<string, Tensor>()
+
+  constructor(graph: ForeignGraph, batch: number, scope: Scope) {
+    this.graph = graph
+    this.batch = batch
+    this.scope = scope
+  }
+
+  set(value: string, tensor: Tensor): void {
+    this.values.set(value, tensor)
+  }
+
+  /** A value: made before, a constant, a variable, or what follows from those and from shapes. */
+  get(value: string): Tensor {
+    const known = this.values.get(value)
+    if (known !== undefined) return known
+    const constant = this.graph.options.constants[value]
+    const variable = this.graph.variables.get(value)
+    if (constant !== undefined) this.values.set(value, constantTensor(constant))
+    else if (variable !== undefined) this.values.set(value, this.declare(variable))
+    else {
+      const maker = this.graph.maker(value)
+      if (maker === undefined || this.graph.carriesData(value))
+        throw new LangevinError('E_ONNX', `[onnx] nothing makes the value '${value}' where it is read`, { value })
+      this.step(maker)
+    }
+    return this.values.get(value) as Tensor
+  }
+
+  /** Runs one node. @throws LangevinError E_ONNX that names it */
+  step(node: NodeRecord): void {
+    const rule = ruleOf(node)
+    const inputs = rule.shapeOnly
+      ? node.in.map(() => undefined)
+      : node.in.map((i) => (i === '' ? undefined : this.get(i)))
+    const call = new Call({
+      node,
+      opset: this.graph.options.opset,
+      pass: this.scope.pass,
+      inputs,
+      variableName: (i) => this.variableName(node.in[i] ?? ''),
+      shapeOf: (i) => this.shapeOf(node.in[i] ?? ''),
+      literal: () => this.literal(node),
+      rebatched: ![undefined, this.batch].includes(this.graph.options.batch),
+    })
+    let made: Tensor | readonly Tensor[]
+    try {
+      made = rule.build(call)
+    } catch (cause) {
+      if (cause instanceof LangevinError && cause.code === 'E_ONNX') throw cause
+      if (!(cause instanceof LangevinError || cause instanceof RangeError)) throw cause
+      throw nodeError(node, cause.message, cause)
+    }
+    const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor]
+    node.out.forEach((o, i) => {
+      const t = outputs[i]
+      if (o !== '' && t !== undefined) this.values.set(o, t)
+    })
+  }
+
+  /** Shapes of all values that carry data. */
+  shapes(): Map<string, Shape> {
+    return new Map([...this.values].filter(([v]) => this.graph.carriesData(v)).map(([v, t]) => [v, t.shape]))
+  }
+
+  private declare(v: VariableRecord): Tensor {
+    const { shape } = v
+    const matrix = shape.length > 1 && v.init === undefined
+    const init = matrix
+      ? fanInUniform(sizeOf(shape) / Math.max(1, shape[0] as number))
+      : { kind: 'constant' as const, value: v.init ?? 0 }
+    return v.role === 'parameter'
+      ? this.scope.parameter(v.name, shape, init)
+      : this.scope.statistic(v.name, shape, init)
+  }
+
+  private variableName(value: string): string | undefined {
+    const v = this.graph.variables.get(value)
+    return v === undefined ? undefined : this.scope.join(v.name)
+  }
+
+  private shapeOf(value: string): Shape {
+    const here = this.values.get(value)
+    if (here !== undefined) return here.shape
+    if (!this.graph.carriesData(value)) return this.get(value).shape
+    return this.graph.shapesAt(this.batch).get(value) as Shape
+  }
+
+  /** Shapes at the graph's own batch, where it has one literally and ours is another. */
+  private literal(node: NodeRecord): LiteralShapes | undefined {
+    const { batch } = this.graph.options
+    if (batch === undefined || batch === this.batch) return undefined
+    const shapes = this.graph.shapesAt(batch)
+    const [input, output] = [shapes.get(node.in[0] ?? ''), shapes.get(node.out[0] ?? '')]
+    return input === undefined || output === undefined ? undefined : { batch, input, output }
+  }
+}
+
+/**
+ * Values after which nothing else carries data, with the position in `dataNodes` behind them; the batch leads in each. The output is the last.
+ */
+export function cuts(graph: ForeignGraph): { readonly end: number; readonly value: string }[] {
+  const { dataNodes, options } = graph
+  const lastRead = new Map<string, number>([[options.output, dataNodes.length]])
+  dataNodes.forEach((node, i) => {
+    for (const v of node.in) if (graph.carriesData(v)) lastRead.set(v, Math.max(i, lastRead.get(v) ?? 0))
+  })
+  const [two, three] = [graph.shapesAt(2), graph.shapesAt(3)]
+  const leads = (v: string): boolean =>
+    two.get(v)?.[0] === 2 &&
+    three.get(v)?.[0] === 3 &&
+    sameShape(two.get(v)?.slice(1) ?? [], three.get(v)?.slice(1) ?? [])
+  const live = new Set([options.input])
+  const found: { end: number; value: string }[] = []
+  dataNodes.forEach((node, i) => {
+    for (const o of node.out) if ((lastRead.get(o) ?? -1) > i) live.add(o)
+    for (const v of [...live]) if ((lastRead.get(v) ?? -1) <= i) live.delete(v)
+    const [value] = live
+    if (live.size === 1 && value !== undefined && node.out.includes(value) && leads(value))
+      found.push({ end: i + 1, value })
+  })
+  return found.at(-1)?.value === options.output ? found : [...found, { end: dataNodes.length, value: options.output }]
+}

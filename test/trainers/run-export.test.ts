@@ -1,0 +1,112 @@
+/** What can be chosen of a run's sampler file, and a check that finds what is wrong. Every method's files are run-export-methods.test.ts's. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { describe, expect, test } from 'vitest'
+import { ModelProtoSchema, type TensorProto } from '../../lib/onnx/gen/onnx_pb.ts'
+import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
+import { exportRun, exportRunSampler, verifyRun } from '../../lib/trainers/run-export.ts'
+import { cases, type MethodCase } from './method-cases.ts'
+import { folder, rejection } from './tiny.ts'
+import { jem, trained } from './trained.ts'
+
+describe('what can be chosen of a sampler', () => {
+  const perClass = jem('jem', { classConditional: true })
+
+  test('class, random numbers, start, another sampler, the trajectory', async () => {
+    const run = await trained(perClass)
+    const at = folder()
+    const own = await exportRunSampler(run, join(at, 'own.onnx'))
+    expect(JSON.parse((await readOnnxMetadata(own.path))['langevin.export'] as string)).toMatchObject({
+      class: 'input',
+    })
+    const noise = await exportRunSampler(run, join(at, 'noise.onnx'), { random: 'noise', class: 3 })
+    expect(noise).toMatchObject({ start: undefined, opset: 17 })
+    expect(noise.inputs).toEqual(['x0', 'step_size', 'noise_scale', 'steps', 'noise'])
+    const ula = { kind: 'ula', stepSize: 0.01 } as const
+    const other = await exportRunSampler(run, join(at, 'ula.onnx'), { sampler: ula, start: 'input', trajectory: true })
+    expect(other.outputs).toEqual(['samples', 'energies', 'trajectory', 'energy_trace'])
+    expect(other.defaults).toMatchObject({ step_size: 0.01 })
+    await run.model.dispose()
+  })
+
+  test('chains that begin at data: a simple start in its place, or none where training’s own is asked for', async () => {
+    const c: MethodCase = {
+      ...jem('jem', {}),
+      options: { ...jem('jem', {}).options, buffer: { size: 40, start: { kind: 'data' } } },
+    }
+    const run = await trained(c)
+    const at = join(folder(), 'sampler.onnx')
+    expect(await exportRunSampler(run, at)).toMatchObject({
+      start: { kind: 'uniform' },
+      notes: [expect.stringMatching(/rows of its data .* begin at \{"kind":"uniform"\}/)],
+    })
+    expect(await rejection(exportRunSampler(run, at, { start: 'run' }))).toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringMatching(/use start: 'input'/),
+    })
+    await run.model.dispose()
+  })
+
+  test('runs that draw exactly leave as chains too, if one asks for a start', async () => {
+    const run = await trained(cases.find((c) => c.method === 'maximumLikelihood') as MethodCase)
+    const sampler = await exportRunSampler(run, join(folder(), 'chain.onnx'), { start: 'run' })
+    expect(sampler).toMatchObject({ kind: 'chain', start: { kind: 'uniform' }, verification: { ok: true } })
+    await run.model.dispose()
+  })
+})
+
+describe('verifyRun finds', () => {
+  const c = jem('jempp', { sampler: { kind: 'pyld', outer: 2, inner: 2 } })
+
+  /** The file with the bytes of its largest weight turned around. */
+  const damaged = (path: string): string => {
+    const model = fromBinary(ModelProtoSchema, readFileSync(path))
+    const weights = [...(model.graph?.initializer ?? [])].sort((a, b) => b.rawData.length - a.rawData.length)
+    const largest = weights.find((t) => t.dataType === 1) as TensorProto
+    const numbers = new Float32Array(Uint8Array.from(largest.rawData).buffer).reverse()
+    largest.rawData = new Uint8Array(numbers.buffer)
+    const to = path.replace('.onnx', '-damaged.onnx')
+    writeFileSync(to, toBinary(ModelProtoSchema, model))
+    return to
+  }
+
+  test('changed weights, of the model and of the sampler; files of another network, of nobody', async () => {
+    const run = await trained(c)
+    const at = folder()
+    const model = await exportRun(run, join(at, 'model.onnx'))
+    const sampler = await exportRunSampler(run, join(at, 'sampler.onnx'))
+    for (const { path } of [model, sampler]) {
+      expect(await verifyRun(path, run)).toMatchObject({ ok: true })
+      const { ok, outputs } = await verifyRun(damaged(path), run)
+      expect(ok).toBe(false)
+      expect(outputs.some((o) => !o.ok && o.maxRel > o.tolerance)).toBe(true)
+    }
+    const plane = await trained(cases.find((k) => k.method === 'scoreMatching') as MethodCase)
+    expect(await rejection(verifyRun(model.path, plane))).toMatchObject({
+      code: 'E_ONNX',
+      message: expect.stringMatching(
+        /of another network: network\.kind is "convEnergy" in the file and "mlp" in the model/,
+      ),
+    })
+    const foreign = join(at, 'foreign.onnx')
+    const bare = fromBinary(ModelProtoSchema, readFileSync(model.path))
+    bare.metadataProps = []
+    writeFileSync(foreign, toBinary(ModelProtoSchema, bare))
+    expect((await rejection(verifyRun(foreign, run))).message).toMatch(/not exported by langevin/)
+    const half = join(at, 'half.onnx')
+    writeFileSync(half, readFileSync(model.path).subarray(0, 1000))
+    expect(await rejection(verifyRun(half, run))).toMatchObject({ code: 'E_ONNX' })
+    expect(await rejection(verifyRun(join(at, 'none.onnx'), run))).toMatchObject({ code: 'E_IO' })
+    await run.model.dispose()
+    await plane.model.dispose()
+  })
+
+  test('a run of the same network with other weights', async () => {
+    const [a, b] = [await trained(c), await trained({ ...c, options: { ...c.options, seed: 9 } })]
+    const { path } = await exportRun(a, join(folder(), 'model.onnx'))
+    expect(await verifyRun(path, b)).toMatchObject({ ok: false })
+    await a.model.dispose()
+    await b.model.dispose()
+  })
+})

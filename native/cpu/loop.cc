@@ -45,14 +45,15 @@ class LoopKernel : public Kernel {
       accumulators += round_up(static_cast<size_t>(accumulated_) * r.table->bytes);
     }
     part_bytes_ = accumulator_offset_ + accumulators + 2 * kLine;  // parts start on different cache sets
+    split_.workspace = part_bytes_;
   }
 
-  size_t workspace() const override { return part_bytes_ * static_cast<size_t>(std::max(parts_, split_.parts)); }
+  size_t workspace() const override { return part_bytes_ * static_cast<size_t>(parts_); }
 
   RowSplit row_split() const override { return split_; }
   void begin_rows(const KernelArgs& args) override { decide_direct_outputs(args); }
   void run_rows(const KernelArgs& args, int index) override {
-    Part part = make_part(args, index);
+    Part part = make_part(args, 0);
     const int64_t first = split_.rows * index / split_.parts, end = split_.rows * (index + 1) / split_.parts;
     if (reducing_) {
       const int64_t units = groups_.groups()[0].size / split_.rows;

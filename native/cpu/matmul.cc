@@ -144,24 +144,26 @@ class NarrowKernel : public Kernel {
   explicit NarrowKernel(const MatmulGeometry& g)
       : g_(g), turn_b_(!g.transpose_a && !g.transpose_b), turn_({g.k, g.n}, {g.n, 1}, {1, g.k}, sizeof(float)), parts_(row_parts(g)),
         split_(split_rows(g)) {
+    split_.workspace = static_cast<size_t>(((g.m + split_.parts - 1) / split_.parts + (turn_b_ ? g.k : 0)) * g.n) * sizeof(float);
     back_ = ways_back(parts_);
     back_rows_ = ways_back(split_.parts);
   }
 
   static bool suits(const MatmulGeometry& g) { return g.n >= 2 && g.n <= 10 && g.m >= 16; }
 
-  size_t workspace() const override { return static_cast<size_t>(g_.m * g_.n + (turn_b_ ? split_.parts * g_.k * g_.n : 0)) * sizeof(float); }
+  size_t workspace() const override { return static_cast<size_t>(g_.m * g_.n + (turn_b_ ? g_.k * g_.n : 0)) * sizeof(float); }
 
   RowSplit row_split() const override { return split_; }
   void run_rows(const KernelArgs& args, int part) override {
     const float *a = static_cast<const float*>(args.inputs[0]), *b = static_cast<const float*>(args.inputs[1]);
-    float *turned_c = static_cast<float*>(args.workspace), *turned_b = turned_c + g_.m * g_.n + part * g_.k * g_.n;
+    const int64_t first = g_.m * part / split_.parts, end = g_.m * (part + 1) / split_.parts;
+    float *turned_c = static_cast<float*>(args.workspace), *turned_b = turned_c + (end - first) * g_.n;
     if (turn_b_) {  // each part for itself: B is small
       turn_.run(b, turned_b);
       b = turned_b;
     }
     const size_t p = static_cast<size_t>(part);
-    product(back_rows_[p], g_.m * part / split_.parts, g_.m * (part + 1) / split_.parts, a, b, turned_c, static_cast<float*>(args.outputs[0]));
+    product(back_rows_[p], first, end, a, b, turned_c, static_cast<float*>(args.outputs[0]));
   }
 
   void run(const KernelArgs& args) override {
@@ -172,7 +174,7 @@ class NarrowKernel : public Kernel {
       b = turned_b;
     }
     const auto part = [&](int p, int64_t first, int64_t end) {
-      product(back_[static_cast<size_t>(p)], first, end, a, b, turned_c, static_cast<float*>(args.outputs[0]));
+      product(back_[static_cast<size_t>(p)], first, end, a, b, turned_c + first * g_.n, static_cast<float*>(args.outputs[0]));
     };
     if (parts_ == 1) part(0, 0, g_.m);
     else for_parts(g_.m, parts_, part);
@@ -189,10 +191,9 @@ class NarrowKernel : public Kernel {
     return ways;
   }
 
-  // Rows first..end of C; their transpose is computed in a stretch of the workspace of its own.
-  void product(const StridedCopy& back, int64_t first, int64_t end, const float* a, const float* b, float* turned_c, float* c) const {
+  // Rows first..end of C, by way of their transpose in `mine`.
+  void product(const StridedCopy& back, int64_t first, int64_t end, const float* a, const float* b, float* mine, float* c) const {
     const bool b_is_transposed = g_.transpose_b || turn_b_;
-    float* mine = turned_c + first * g_.n;
     dnnl_gemm(!b_is_transposed, !g_.transpose_a, g_.n, end - first, g_.k, b, b_is_transposed ? g_.k : g_.n, a + first * (g_.transpose_a ? 1 : g_.k),
               g_.transpose_a ? g_.m : g_.k, mine, end - first);
     back.run(mine, c + first * g_.n);

@@ -40,6 +40,7 @@ struct RowSplit {
   int64_t rows = 0;           // R; 0 where it cannot be divided so
   int parts = 1;              // P
   std::vector<bool> by_rows;  // by input: only the part's own rows are read
+  size_t workspace = 0;       // of one part, which has it to itself
 };
 
 // One instruction made ready for given shapes and layouts. run() allocates nothing and is called from one thread at a time.
@@ -49,7 +50,7 @@ class Kernel {
   virtual size_t workspace() const { return 0; }
   virtual size_t persistent() const { return 0; }
   virtual void run(const KernelArgs& args) = 0;
-  // Instead of run(): begin_rows() once, then run_rows() for each part, from any threads.
+  // Instead of run(): begin_rows() once, then run_rows() for each part, from any threads, with the part's own workspace.
   virtual RowSplit row_split() const { return {}; }
   virtual void begin_rows(const KernelArgs&) {}
   virtual void run_rows(const KernelArgs&, int /*part*/) {}

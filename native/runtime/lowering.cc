@@ -328,8 +328,11 @@ class Lowering {
       Step& step = out_.steps[s];
       step.persistent_offset = persistent;
       persistent += align64(step.kernel->persistent());
-      if (step.kernel->workspace() == 0) continue;
-      intervals.push_back({align64(step.kernel->workspace()), begins(static_cast<int>(s)), ends(static_cast<int>(s)), 0});
+      const Region& region = step.region;
+      const size_t workspace = region.first < 0 ? step.kernel->workspace() : region.workspace * static_cast<size_t>(region.parts);
+      // A region's stands with its first step.
+      if (workspace == 0 || (region.first >= 0 && region.first != static_cast<int>(s))) continue;
+      intervals.push_back({align64(workspace), begins(static_cast<int>(s)), ends(static_cast<int>(s)), 0});
       offsets.push_back(&step.workspace_offset);
     }
     out_.arena_bytes = place_intervals(intervals);

@@ -26,6 +26,7 @@ struct Buffer {
 struct Region {
   int first = -1, end = -1;
   int parts = 1;
+  size_t workspace = 0;  // of one part, for whichever step it is at; the parts' lie one after the other
 };
 
 struct Step {

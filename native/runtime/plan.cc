@@ -150,7 +150,8 @@ void CompiledPlan::run_region(const Region& region, uint8_t* arena) {
     try {
       for (size_t s = first; s < end; ++s) {
         Kernel& kernel = *lowered_.steps[s].kernel;
-        const KernelArgs args = arguments(s, arena);
+        KernelArgs args = arguments(s, arena);
+        args.workspace = arena + lowered_.steps[first].workspace_offset + region.workspace * static_cast<size_t>(part);
         if (profiling_ && part == 0) timed(profile_[s], [&] { kernel.run_rows(args, part); });
         else kernel.run_rows(args, part);
       }

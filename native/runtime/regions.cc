@@ -65,6 +65,7 @@ class Former {
   void add(Step step, const RowSplit& split) {
     rows_ = split.rows;
     parts_ = split.parts;
+    workspace_ = std::max(workspace_, (split.workspace + 63) / 64 * 64);
     const Cost cost = cost_of(step.instruction);
     seconds_ += cost.operations / (step.op == "loop" ? kLoopRate : kProductRate);
     for (size_t i = 0; i < step.inputs.size(); ++i) {
@@ -79,7 +80,7 @@ class Former {
     const bool worth = open_.size() > 1 && seconds_ >= kLeastSeconds;
     const int first = static_cast<int>(done_.size()), end = first + static_cast<int>(open_.size());
     for (Step& step : open_) {
-      if (worth) step.region = {first, end, parts_};
+      if (worth) step.region = {first, end, parts_, workspace_};
       done_.push_back(std::move(step));
     }
     open_.clear();
@@ -87,6 +88,7 @@ class Former {
     read_whole_.clear();
     written_.clear();
     seconds_ = 0;
+    workspace_ = 0;
   }
 
   Lowered& lowered_;
@@ -96,6 +98,7 @@ class Former {
   int64_t rows_ = 0;
   int parts_ = 1;
   double seconds_ = 0;
+  size_t workspace_ = 0;
 };
 
 }  // namespace

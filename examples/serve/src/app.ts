@@ -5,7 +5,7 @@ import { type Bundle, readBundle } from './bundle.ts'
 import { Fields } from './check.ts'
 import { Classifier, checkTop } from './classify.ts'
 import { ServeError } from './errors.ts'
-import { clientError, refusalOf } from './failures.ts'
+import { clientError, deadline, refusalOf } from './failures.ts'
 import { ServeMetrics } from './metrics.ts'
 import { type ServeOptions, withDefaults } from './options.ts'
 import { type PictureSize, writeGrid } from './picture.ts'
@@ -69,7 +69,6 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
     logger: { level: options.log },
     logController: new LogController({ disableRequestLogging: !options.logRequests }),
     bodyLimit: options.bodyLimit,
-    handlerTimeout: timeout,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: timeout,
@@ -110,7 +109,7 @@ function addClassify({ app, bundle, classifier, options }: Service): void {
       { parseAs: 'buffer' },
       async (_: unknown, body: Buffer) => body,
     )
-    scope.post('/classify', async (request) => {
+    scope.post('/classify', async (request, reply) => {
       const query = new Fields(request.query, 'query', (refusal) => new ServeError('E_OPTION', refusal), true)
       const top = query.integer('top', { least: 1 })
       const logits = query.flag('logits') ?? false
@@ -118,7 +117,7 @@ function addClassify({ app, bundle, classifier, options }: Service): void {
       query.done()
       checkTop(top, bundle.classes)
       const rows = rowsOf(request, dtype, format)
-      const predictions = await classifier.answer(rows, { top, logits }, request.signal)
+      const predictions = await classifier.answer(rows, { top, logits }, deadline(reply, options.timeout))
       return { predictions, normalised: classifier.normalised }
     })
   })
@@ -142,7 +141,7 @@ function rowsOf(request: FastifyRequest, dtype: 'float32' | 'uint8' | undefined,
 
 function addSample({ app, bundle, sampling, options }: Service): void {
   const { shape } = bundle.input
-  app.post('/sample', { handlerTimeout: options.sampleTimeout }, async (request, reply) => {
+  app.post('/sample', async (request, reply) => {
     if (sampling === undefined) {
       throw new ServeError('E_NO_SAMPLER', {
         what: bundle.sampler ? 'the service was started with --no-sampler' : 'this bundle has no sampler',
@@ -153,7 +152,7 @@ function addSample({ app, bundle, sampling, options }: Service): void {
       throw new ServeError('E_BODY', { what: 'there is no body', expected: 'JSON such as {"count": 4}' })
     const type = negotiated(request, bundle)
     const asked = sampling.read(request.body)
-    const { values, energies, used } = await sampling.draw(asked, request.signal)
+    const { values, energies, used } = await sampling.draw(asked, deadline(reply, options.sampleTimeout))
     if (type === 'image/png') {
       const size = pictureSize(bundle) as PictureSize
       const scale = Math.max(1, Math.ceil(400 / (Math.ceil(Math.sqrt(asked.count)) * size.width)))

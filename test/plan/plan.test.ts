@@ -169,7 +169,8 @@ describe('bindings', () => {
     const y = ops.sin(x)
     const c = ops.constant([1, 2, 3], [3])
     const g = { inputs: [x], outputs: [x, y, y, c, ops.reshape(y, [1, 3])].map((tensor) => ({ tensor })) }
-    expect(countOps(parsed(g)).copy).toBe(4)
+    // The small input and the constant are copied by the loop there is, what another output is already by copies.
+    expect(countOps(parsed(g))).toMatchObject({ copy: 2, loop: 1 })
     expect(new Set(parsed(g).outputs.map((o) => o.value)).size).toBe(5)
     expectPlanEqualsGraph(g, 1)
   })

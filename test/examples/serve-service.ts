@@ -29,7 +29,15 @@ export function compile(): Promise<string> {
   compiled ??= (async () => {
     const out = await mkdtemp(join(example, 'dist-'))
     made.push(out)
-    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', example, '--outDir', out, '--sourceMap', 'false'])
+    execFileSync(process.execPath, [
+      join(root, 'node_modules/typescript/bin/tsc'),
+      '-p',
+      example,
+      '--outDir',
+      out,
+      '--sourceMap',
+      'false',
+    ])
     return out
   })()
   return compiled

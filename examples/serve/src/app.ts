@@ -81,8 +81,7 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
   app.setNotFoundHandler((request) => {
     throw unknownRoute(request)
   })
-  app.addHook('onRequest', async (request, reply) => {
-    if (state.draining) reply.header('connection', 'close')
+  app.addHook('onRequest', async (request) => {
     if (request.is404) throw unknownRoute(request)
     if (state.draining && request.method === 'POST')
       throw new ServeError('E_SHUTDOWN', {
@@ -90,6 +89,10 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
         remedy: 'Ask another one, or try again soon',
         headers: { 'retry-after': '5' },
       })
+  })
+  app.addHook('onSend', async (_, reply) => {
+    // Else a client keeps its connection, and the service waits for it.
+    if (state.draining) reply.header('connection', 'close')
   })
   app.addHook('onResponse', async (request, reply) => {
     metrics.request(request.routeOptions.url ?? 'other', reply.statusCode, reply.elapsedTime / 1000)

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 out=${RUN_FOLDER:-runs/digits}
 node dist/cli/main.js train configs/jempp-digits.json --out "$out" "$@"
 node dist/cli/main.js export "$out"
+node dist/cli/main.js export "$out" --bundle "$out/bundle"
 
 node --input-type=module - "$out" <<'JS'
 import { readFileSync } from 'node:fs'
@@ -21,7 +22,8 @@ const auroc = Object.entries(e.ood).map(([set, scores]) => `${set} ${scores.log_
 console.log(`
 report   ${at('report.html')}
 samples  ${at('samples.png')}
-model    ${at('model.onnx')}   (inputs x; outputs logits, energy, score)
+model    ${at('model.onnx')}   (input x; outputs logits, log_prob_unnormalized, energy, score)
+bundle   ${at('bundle')}   (the model, a sampler that generates, what a server or page needs to know)
 
 test accuracy ${e.accuracy.toFixed(4)}, ECE ${e.ece.toFixed(4)}, on ${e.count} images
 AUROC of log p(x) against ${auroc.join(', ')}${e.frechet?.pixels === undefined ? '' : `

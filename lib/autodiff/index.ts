@@ -4,7 +4,7 @@
  */
 import { dtypeError, internalError, LangevinError, shapeError } from '../graph/errors.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
-import { type Tensor, topologicalOrder } from '../graph/tensor.ts'
+import { differentiating, type Tensor, topologicalOrder } from '../graph/tensor.ts'
 import { definitionOf } from '../ops/define.ts'
 import { add } from '../ops/elementwise.ts'
 import { input, ones, zerosLike } from '../ops/source.ts'
@@ -77,9 +77,10 @@ function flowBack(
       { op: t.op.name, path: pathTo(t, outputs) },
     )
   }
-  rule({ inputs: t.inputs, attrs: t.attrs, output: t, grad: g }).forEach((d, i) => {
+  const parts = differentiating(t, () => rule({ inputs: t.inputs, attrs: t.attrs, output: t, grad: g }))
+  parts.forEach((d, i) => {
     const x = t.inputs[i] as Tensor
-    if (d !== null && active.has(x)) accumulate(cotangentOf, x, d)
+    if (d !== null && active.has(x)) differentiating(x, () => accumulate(cotangentOf, x, d))
   })
 }
 

@@ -95,15 +95,19 @@ const ofFile = ['out', ...ofSampler] as const
 async function exportRunCommand(context: CommandContext): Promise<void> {
   const folders = (['bundle', 'triton'] as const).filter((n) => context.text(n) !== undefined)
   checkUsage(context, folders)
+  // All options are read before the run is.
+  const act =
+    folders.length > 0 ? folderExport(context) : context.flag('sampler') ? samplerExport(context) : modelExport(context)
   const run = await openRun(context.positionals[0] as string, { device: context.device })
   try {
-    if (folders.length > 0) await exportFolders(context, run, folders)
-    else if (context.flag('sampler')) await exportSamplerFile(context, run)
-    else await exportModelFile(context, run)
+    await act(run)
   } finally {
     await run.model.dispose()
   }
 }
+
+/** What is done with the run, once it is open. */
+type Act = (run: Run) => Promise<void>
 
 function checkUsage(context: CommandContext, folders: readonly string[]): void {
   const given = (names: readonly string[]) => names.find((n) => context.text(n) !== undefined || context.flag(n))
@@ -131,36 +135,41 @@ function common(context: CommandContext) {
   }
 }
 
-async function exportModelFile(context: CommandContext, run: Run): Promise<void> {
+function modelExport(context: CommandContext): Act {
   const outputs = context.list('outputs', modelOutputs)
   const sigma = sigmaOf(context)
-  const out = await outOf(context, MODEL_FILE)
-  const exported = await exportRun(run, out, {
+  const options = {
     ...common(context),
     ...(outputs ? { outputs } : {}),
     ...(sigma === undefined ? {} : { sigma }),
-  })
-  report(context, out, exported, {})
+  }
+  return async (run) => {
+    const out = await outOf(context, MODEL_FILE)
+    report(context, out, await exportRun(run, out, options), {})
+  }
 }
 
-async function exportSamplerFile(context: CommandContext, run: Run): Promise<void> {
+function samplerExport(context: CommandContext): Act {
   const other = samplerOf(context, 'chain')
   const random = context.list('random', ['seed', 'noise', 'runtime'] as const)?.[0]
   const start = context.list('start', ['run', 'input'] as const)?.[0]
   const wanted = classOf(context)
   const sigma = sigmaOf(context)
   if (sigma === 'input') throw new UsageError("--sigma input is for models; a sampler's file holds one level")
-  const out = await outOf(context, SAMPLER_FILE)
-  const { kind, defaults, notes, ...exported } = await exportRunSampler(run, out, {
+  const options = {
     ...common(context),
-    ...(other ? { sampler: withLevels(other, run) } : {}),
     ...(random ? { random } : {}),
     ...(start ? { start } : {}),
     ...(wanted === undefined ? {} : { class: wanted }),
     ...(sigma === undefined ? {} : { sigma }),
     ...(context.flag('trajectory') ? { trajectory: true } : {}),
-  })
-  report(context, out, exported, { kind, defaults, notes })
+  }
+  return async (run) => {
+    const out = await outOf(context, SAMPLER_FILE)
+    const sampler = other ? { sampler: withLevels(other, run) } : {}
+    const { kind, defaults, notes, ...exported } = await exportRunSampler(run, out, { ...options, ...sampler })
+    report(context, out, exported, { kind, defaults, notes })
+  }
 }
 
 /** The file to write; its folder must be there. */
@@ -214,44 +223,42 @@ export function checkLines(verification: Verification | undefined): string[] {
   )
 }
 
-async function exportFolders(
-  context: CommandContext,
-  run: Run,
-  folders: readonly ('bundle' | 'triton')[],
-): Promise<void> {
+function folderExport(context: CommandContext): Act {
   const sigma = sigmaOf(context)
   if (sigma === 'input') throw new UsageError("--sigma input is for a file of its own; a bundle's model has one level")
+  const [target, repository, given] = [context.text('bundle'), context.text('triton'), context.text('name')]
   const maxBatch = context.integer('max-batch', 1)
   const falseAlarms = shareOf(context)
-  const name = context.text('name')
   const outputs = context.list('outputs', modelOutputs)
-  const { heldOut, note } = await heldOutOf(context)
-  const options: BundleOptions = {
+  const name = given === undefined ? {} : { name: given }
+  const fixed: BundleOptions = {
     ...common(context),
+    ...name,
     ...(outputs ? { outputs } : {}),
     ...(sigma === undefined ? {} : { sigma }),
-    ...(heldOut ? { heldOut } : {}),
     ...(falseAlarms === undefined ? {} : { falseAlarms }),
-    ...(name === undefined ? {} : { name }),
     signal: context.signal,
   }
-  const notes = note === undefined ? [] : [note]
-  const target = context.text('bundle')
-  if (target !== undefined) reportBundle(context, await exportBundle(run, target, options), notes)
-  const repository = context.text('triton')
-  if (repository === undefined || !folders.includes('triton')) return
-  const { models } = await exportTriton(target ?? run, repository, {
-    ...(name === undefined ? {} : { name }),
-    ...(maxBatch === undefined ? {} : { maxBatch }),
-    ...(target === undefined ? { bundle: options } : {}),
-  })
-  context.print(
-    [
-      `${repository}: ${models.join(', ')} for Triton; start it with: tritonserver --model-repository=${repository}`,
-      ...(target === undefined ? notes.map((n) => `  note: ${n}`) : []),
-    ].join('\n'),
-    { event: 'exported', triton: repository, models, notes },
-  )
+  return async (run) => {
+    const { heldOut, note } = await heldOutOf(context)
+    const bundle = { ...fixed, ...(heldOut ? { heldOut } : {}) }
+    const notes = note === undefined ? [] : [note]
+    if (target !== undefined) reportBundle(context, await exportBundle(run, target, bundle), notes)
+    if (repository === undefined) return
+    const { models } = await exportTriton(target ?? run, repository, {
+      ...name,
+      ...(maxBatch === undefined ? {} : { maxBatch }),
+      ...(target === undefined ? { bundle } : {}),
+    })
+    const told = target === undefined ? notes : []
+    context.print(
+      [
+        `${repository}: ${models.join(', ')} for Triton; start it with: tritonserver --model-repository=${repository}`,
+        ...told.map((n) => `  note: ${n}`),
+      ].join('\n'),
+      { event: 'exported', triton: repository, models, notes: told },
+    )
+  }
 }
 
 function reportBundle(context: CommandContext, { path, manifest }: Bundle, more: readonly string[]): void {

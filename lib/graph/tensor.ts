@@ -14,6 +14,7 @@ export interface OpHandle {
 }
 
 let nextId = 1
+let differentiated: Tensor | undefined
 
 /** One node and its single output. Build tensors with the functions of lib/ops, never directly. */
 export class Tensor {
@@ -27,6 +28,8 @@ export class Tensor {
   readonly data: Float32Array | Int32Array | Uint8Array | undefined
   /** For people: input names, parameter names, layer names. Not part of identity. */
   label: string | undefined
+  /** For people: the tensor whose gradient rule made this one. Not part of identity. */
+  readonly gradientOf: Tensor | undefined
 
   constructor(
     op: OpHandle,
@@ -45,6 +48,7 @@ export class Tensor {
     this.dtype = dtype
     this.data = extra.data
     this.label = extra.label
+    this.gradientOf = differentiated
   }
 
   get rank(): number {
@@ -64,6 +68,17 @@ export class Tensor {
 
   toString(): string {
     return `%${this.id}${this.label ? `(${this.label})` : ''}: ${this.dtype}${showShape(this.shape)}`
+  }
+}
+
+/** Runs the gradient rule of `of`: the tensors that it makes say so. */
+export function differentiating<T>(of: Tensor, rule: () => T): T {
+  const before = differentiated
+  differentiated = of
+  try {
+    return rule()
+  } finally {
+    differentiated = before
   }
 }
 

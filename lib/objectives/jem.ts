@@ -44,12 +44,11 @@ export function jemLoss(
   batches: JemBatches,
   weights: JemWeights,
 ): JemTerms {
-  const outputs = forwardAll(network, pass, batches)
+  const { outputs, energies: energyOf } = forwardAll(network, pass, batches)
   const metrics: Record<string, Tensor> = {}
   const terms: Tensor[] = []
-  const energy = (o: Tensor) => network.energyOf(o)
   if (outputs.data !== undefined && outputs.negatives !== undefined) {
-    const energies = { energyData: energy(outputs.data), energyNegatives: energy(outputs.negatives) }
+    const energies = { energyData: energyOf('data'), energyNegatives: energyOf('negatives') }
     const { loss, metrics: told } = contrastiveDivergence(energies)
     Object.assign(metrics, told)
     terms.push(ops.mul(loss, weights.px))
@@ -71,18 +70,29 @@ export function jemLoss(
   return { loss, ...metrics }
 }
 
-type Outputs = { [K in 'data' | 'negatives' | 'labelled' | 'classNegatives']?: Tensor }
+type StreamName = 'data' | 'negatives' | 'labelled' | 'classNegatives'
+type Outputs = { [K in StreamName]?: Tensor }
+/** What the network gives for each batch, and the energies that follow from it. */
+interface Forward {
+  readonly outputs: Outputs
+  energies(of: StreamName): Tensor
+}
 
 /**
  * One forward pass for all sets where examples do not depend on each other; batch norms in train mode couple a batch, so there each set
  * goes alone, as published.
  */
-function forwardAll(network: Network, pass: (stream: 'data' | 'negatives') => Pass, batches: JemBatches): Outputs {
+function forwardAll(network: Network, pass: (stream: 'data' | 'negatives') => Pass, batches: JemBatches): Forward {
   const names = (['data', 'negatives', 'labelled', 'classNegatives'] as const).filter((n) => batches[n] !== undefined)
-  const streamOf = (n: (typeof names)[number]) => (n === 'data' || n === 'labelled' ? 'data' : 'negatives')
+  const streamOf = (n: StreamName) => (n === 'data' || n === 'labelled' ? 'data' : 'negatives')
   const coupled = network.variables.some((v) => v.role === 'statistic') && pass('data').norm === 'batch'
-  if (coupled)
-    return Object.fromEntries(names.map((n) => [n, network.forward(batches[n] as Tensor, pass(streamOf(n)))]))
+  if (coupled) {
+    const outputs: Outputs = Object.fromEntries(
+      names.map((n) => [n, network.forward(batches[n] as Tensor, pass(streamOf(n)))]),
+    )
+    return { outputs, energies: (n) => network.energyOf(outputs[n] as Tensor) }
+  }
+  const sizes = names.map((n) => (batches[n] as Tensor).shape[0] as number)
   const all = network.forward(
     ops.concat(
       names.map((n) => batches[n] as Tensor),
@@ -90,14 +100,12 @@ function forwardAll(network: Network, pass: (stream: 'data' | 'negatives') => Pa
     ),
     pass('data'),
   )
-  let at = 0
-  return Object.fromEntries(
-    names.map((n) => {
-      const count = (batches[n] as Tensor).shape[0] as number
-      const rest = all.shape.slice(1)
-      const part = ops.slice(all, [at, ...rest.map(() => 0)], [at + count, ...rest])
-      at += count
-      return [n, part]
-    }),
-  )
+  const energies = network.energyOf(all)
+  const part = (t: Tensor, n: StreamName): Tensor => {
+    const at = names.indexOf(n)
+    const start = sizes.slice(0, at).reduce((a, b) => a + b, 0)
+    const rest = t.shape.slice(1)
+    return ops.slice(t, [start, ...rest.map(() => 0)], [start + (sizes[at] as number), ...rest])
+  }
+  return { outputs: Object.fromEntries(names.map((n) => [n, part(all, n)])), energies: (n) => part(energies, n) }
 }

@@ -91,8 +91,11 @@ export async function numbersOf(file: OnnxFile, t: TensorProto, name = t.name): 
         name,
         `${reading.name}${showShape(shape)} takes ${size * reading.bytes} bytes; there are ${raw.byteLength}: the file is damaged or cut short`,
       )
-    const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
-    for (let i = 0; i < size; i++) data[i] = reading.at(view, i * reading.bytes)
+    if (reading.name === 'float32') new Uint8Array(data.buffer).set(raw)
+    else {
+      const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
+      for (let i = 0; i < size; i++) data[i] = reading.at(view, i * reading.bytes)
+    }
   } else {
     const listed = listedData(t, reading)
     if (listed.length !== size)

@@ -159,7 +159,7 @@ function outputsOf({ graph, draws }: TracedSampler): Outputs {
 }
 
 /** Tensors of one shape as one, after leading dimensions; undefined for none. */
-function stacked(list: readonly HostTensor[], leading: readonly number[]): HostTensor | undefined {
+export function stacked(list: readonly HostTensor[], leading: readonly number[]): HostTensor | undefined {
   const [first] = list
   if (first === undefined) return undefined
   const data = new Float32Array(list.length * first.data.length)

@@ -165,10 +165,11 @@ function drawsOf(drawing: readonly Tensor[], graph: ChainGraph, { sampler }: Sam
   }
   const other = drawing.find((t) => t.op.name !== 'normal' || !sameShape(t.shape, x.shape))
   if (other !== undefined) {
+    const what = other.op.name === 'normal' ? "normal numbers of another shape than x's" : `'${other.op.name}'`
     throw new LangevinError(
       'E_CONFIG',
-      `exportSampler: random 'noise' takes normal draws of the shape of x alone, and sampler ${sampler.kind} draws '${other.op.name}' of ` +
-        `shape [${other.shape.join(',')}] (stream ${String(other.attrs.stream)}); use random: 'seed' or 'runtime'`,
+      `exportSampler: random 'noise' takes normal draws of the shape of x alone, and sampler ${sampler.kind} draws ${what} ` +
+        `(stream ${String(other.attrs.stream)}); use random: 'seed' or 'runtime'`,
       { sampler: sampler.kind, draw: other.op.name },
     )
   }

@@ -11,23 +11,26 @@ import { HostRandom } from '../runtime/host-random.ts'
 import { partsOf } from '../samplers/starts.ts'
 import { numbersOf, readOnnxFile } from './import-file.ts'
 import type { Precision } from './metadata.ts'
-import { type ChainFeeds, NativeChain, type NativeRun } from './native-chain.ts'
+import { type ChainFeeds, NativeChain, type NativeRun, stacked } from './native-chain.ts'
 import { type SamplerDescription, specOfDescription } from './sampler-description.ts'
 import { START_TENSOR } from './sampler-graph.ts'
 import { openSampler, type SamplerFeeds, type SamplerSession } from './sampler-session.ts'
 import type { SamplerSpec } from './sampler-trace.ts'
-import { compareOutputs, type OutputCheck, type Verification } from './verify.ts'
+import { compareOutputs, type OutputCheck, type Tolerance, type Verification } from './verify.ts'
 
 export interface VerifySamplerOptions {
   /** Tensors of class Gaussians that the start draws from, as they were given to `exportSampler`; default those of the file. */
   readonly tensors?: ReadonlyMap<string, HostTensor>
   /** Default 1 and 7: neither is a size that the exporter traced. */
   readonly batches?: readonly number[]
-  /** At most so many steps are compared. Default 20. */
+  /** At most so many steps are compared. Default 20; 5 transitions, for NUTS. */
   readonly steps?: number
   readonly seed?: number
   /** Threads of ONNX Runtime. Default: its own choice. */
   readonly threads?: number
+  /** Limits by output, `default` for the others, in place of those below. */
+  readonly tolerance?: Tolerance
+  readonly signal?: AbortSignal
 }
 
 /** What may differ, by the file's precision; parts of the largest magnitude. */
@@ -65,6 +68,7 @@ export async function verifySampler(
   try {
     const outputs: OutputCheck[] = []
     for (const batch of options.batches ?? [1, 7]) {
+      options.signal?.throwIfAborted()
       const chain = await NativeChain.make(model, spec, batch)
       try {
         outputs.push(...(await compareChain({ session, chain, model, spec, description, batch, options })))
@@ -114,7 +118,9 @@ async function compareChain(c: Comparison): Promise<OutputCheck[]> {
       throw new LangevinError('E_ONNX', `[onnx] the sampler has no output '${name}'; export it again`)
     return t
   }
-  const check = (name: string, have: HostTensor, want: HostTensor, limit: number): OutputCheck => {
+  const asked = c.options.tolerance
+  const check = (name: string, have: HostTensor, want: HostTensor, own: number): OutputCheck => {
+    const limit = asked?.[name] ?? asked?.default ?? own
     const { maxAbs, maxRel } = compareOutputs(have, want)
     return { name, batch, maxAbs, maxRel, tolerance: limit, ok: maxRel <= limit }
   }
@@ -135,7 +141,7 @@ async function compareChain(c: Comparison): Promise<OutputCheck[]> {
   if (spec.trajectory) {
     const points = result('trajectory')
     const flat = (t: HostTensor, shape: Shape) => hostTensor(t.data, shape)
-    const native = hostTensor(Float32Array.from(run.trajectory.flatMap((t) => [...t.data])), points.shape)
+    const native = stacked(run.trajectory, [steps]) as HostTensor
     const rows = [steps * batch, ...model.network.shape]
     const trace = result('energy_trace')
     checks.push(
@@ -158,12 +164,12 @@ function finiteness({ data, shape }: HostTensor): HostTensor {
 
 /** The native run over as many steps as a moved start stays near for, and what its points may differ by. */
 async function calmRun(
-  { chain, options }: Comparison,
+  { chain, spec, options }: Comparison,
   limits: Limits,
   feeds: ChainFeeds,
   seed: number,
 ): Promise<{ run: NativeRun; steps: number; tolerance: number }> {
-  const longest = options.steps ?? 20
+  const longest = options.steps ?? (spec.sampler.transitions === undefined ? 20 : 5)
   const lengths = [longest, ...[5, 1].filter((s) => s < longest)]
   const random = new HostRandom(1)
   const nudge = ({ data, shape }: HostTensor): HostTensor => {

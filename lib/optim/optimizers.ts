@@ -111,9 +111,11 @@ function adam(options: AdamOptions): Optimizer {
       // 1 - βᵗ through expm1, exact for the first steps where βᵗ is close to 1.
       const c1 = ops.neg(ops.expm1(ops.mul(count, Math.log(b1))))
       const c2 = ops.neg(ops.expm1(ops.mul(count, Math.log(b2))))
-      const step = ops.div(ops.div(m1, c1), ops.add(ops.sqrt(ops.div(v1, c2)), epsilon))
+      // η m̂ / (√v̂ + ε) with the scalars gathered: one root and one quotient an element.
+      const root = ops.add(ops.mul(ops.sqrt(v1), ops.reciprocal(ops.sqrt(c2))), epsilon)
+      const step = ops.div(ops.mul(m1, ops.div(rate, c1)), root)
       const start = decoupled && weightDecay !== 0 ? ops.mul(w, ops.sub(1, ops.mul(rate, weightDecay))) : w
-      return { parameter: ops.sub(start, ops.mul(step, rate)), slots: [m1, v1] }
+      return { parameter: ops.sub(start, step), slots: [m1, v1] }
     },
   }
 }

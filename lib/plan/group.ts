@@ -159,10 +159,9 @@ function partition(bucket: readonly PlanNode[], grouping: Grouping): PlanNode[][
   const sets = new DisjointSets(bucket.length)
   const joint = new Map<PlanNode, number>(bucket.map((n, i) => [n, i]))
   bucket.forEach((n, i) => {
-    for (const s of grouping.sources(n)) {
-      if (!s.full) continue
-      const other = joint.get(s.node)
-      if (other === undefined) joint.set(s.node, i)
+    for (const node of origins(n, grouping)) {
+      const other = joint.get(node)
+      if (other === undefined) joint.set(node, i)
       else sets.join(i, other)
     }
   })
@@ -172,6 +171,17 @@ function partition(bucket: readonly PlanNode[], grouping: Grouping): PlanNode[][
   // Never packed together: a reduction in `others` may read its own main part.
   const others = parts.flatMap((p) => p.others)
   return small ? [...pack(mains, grouping), ...pack(others, grouping)] : [...mains, ...others]
+}
+
+/** The full-size tensors that `n` reads, and those that these are computed from: who reads them can compute the others too. */
+function origins(n: PlanNode, grouping: Grouping): PlanNode[] {
+  const full = (of: PlanNode) =>
+    grouping
+      .sources(of)
+      .filter((s) => s.full)
+      .map((s) => s.node)
+  const near = full(n)
+  return [...near, ...near.filter((s) => s.kind === 'element' && s.iterKey === n.iterKey).flatMap(full)]
 }
 
 /** Element nodes stay with the largest set of reductions over the same axes; the others stand alone, set by set. */

@@ -3,8 +3,9 @@
  * must exist in memory are marked (what kernels and outputs read, and what is read under another iteration shape).
  */
 import { type Shape, sameShape } from '../graph/shape.ts'
-import { type Tensor, topologicalOrder } from '../graph/tensor.ts'
+import { Tensor, topologicalOrder } from '../graph/tensor.ts'
 import { definitionOf } from '../ops/define.ts'
+import { scalarOf } from './constants.ts'
 import { isRepeated, isVector, loopShape, type Operand, PlanNode, sameFrame } from './node.ts'
 
 export interface LoweredGraph {
@@ -14,8 +15,9 @@ export interface LoweredGraph {
   readonly results: readonly Operand[]
 }
 
-/** Lowers canonical `outputs` (see builder.ts). */
-export function lower(outputs: readonly Tensor[]): LoweredGraph {
+/** Lowers canonical outputs (see builder.ts). */
+export function lower(wanted: readonly Tensor[]): LoweredGraph {
+  const outputs = scaledInside(wanted)
   const order = topologicalOrder(outputs)
   const biased = findBiases(order, outputs)
   const taken = new Set([...biased.values()].map((b) => b.conv))
@@ -28,9 +30,45 @@ export function lower(outputs: readonly Tensor[]): LoweredGraph {
     nodeOf.set(t, node)
     nodes.push(node)
   }
-  const results = outputs.map((t) => wholeOperand(t, nodeOf))
+  const results = outputs.map((t) => result(wholeOperand(t, nodeOf), nodes))
   markStored(nodes, results)
   return { nodes, results }
+}
+
+/** Most elements that are scaled one by one before they are summed, to save the loop that would scale the sum. */
+const smallSum = 131072
+
+/** Outputs that are constant multiples of small sums (means), as sums of multiples: one loop instead of two. */
+function scaledInside(outputs: readonly Tensor[]): Tensor[] {
+  const uses = new Map<Tensor, number>()
+  const see = (t: Tensor) => uses.set(t, (uses.get(t) ?? 0) + 1)
+  for (const t of topologicalOrder(outputs)) t.inputs.forEach(see)
+  outputs.forEach(see)
+  return outputs.map((t) => {
+    const sum = t.inputs.map(behindReshape).find((i) => i.op.name === 'sum')
+    const k = t.inputs.find((i) => scalarOf(i) !== undefined)
+    const x = sum?.inputs[0]
+    if (t.op.name !== 'mul' || sum === undefined || k === undefined || x === undefined) return t
+    const single = [t, sum, ...t.inputs].every((i) => i === k || uses.get(i) === 1)
+    if (!single || x.size > smallSum || x.dtype !== 'float32') return t
+    const product = new Tensor(t.op, [x, behindBroadcast(k)], t.attrs, x.shape, x.dtype)
+    const scaled = new Tensor(sum.op, [product], sum.attrs, sum.shape, sum.dtype)
+    return sameShape(scaled.shape, t.shape) ? scaled : new Tensor({ name: 'reshape' }, [scaled], {}, t.shape, t.dtype)
+  })
+}
+
+/** Most elements of an input or constant that a loop copies to an output among other things; larger ones are copied by themselves. */
+const smallCopy = 1024
+
+/** The operand of an output; of a small input or constant, a node that copies it, so that many copies share loops. */
+function result(o: Operand, nodes: PlanNode[]): Operand {
+  const { dtype } = o.node.tensor
+  if (o.node.kind !== 'leaf' || o.node.tensor.size > smallCopy || (dtype !== 'float32' && dtype !== 'int32')) return o
+  const t = new Tensor({ name: 'broadcast' }, [o.node.tensor], { shape: o.shape }, o.shape, dtype)
+  const operand = { node: o.node, shape: isVector(o.shape) ? loopShape(o.shape) : o.shape }
+  const copy = new PlanNode(nodes.length, t, 'element', [operand], o.shape)
+  nodes.push(copy)
+  return { node: copy, shape: o.shape }
 }
 
 function plainNode(id: number, t: Tensor, nodeOf: Map<Tensor, PlanNode>): PlanNode {

@@ -127,12 +127,15 @@ class AdversarialMethod extends EnergyMethod<AdversarialOptions> {
     return data
   }
 
-  protected terms({ r, x, energy, foreignEnergy, logits }: LossContext): Terms {
+  protected terms({ r, x, energy, energies, foreignEnergy, logits }: LossContext): Terms {
     const { px, pyx } = this.weights
+    const drawn = r.read(NEGATIVES)
+    // The penalty needs the pass over the data by itself, and shares it.
+    const [onData, onDrawn] = this.penalty > 0 ? [energy(x), foreignEnergy(drawn)] : energies(x, drawn)
     // The entropy is q's alone; its phase reports it with the bound. Here the loss is the bound's part that the energy has a say in.
     const { loss, metrics } = variationalBound({
-      energyData: energy(x),
-      energyModel: foreignEnergy(r.read(NEGATIVES)),
+      energyData: onData,
+      energyModel: onDrawn,
       entropy: ops.constant(0),
     })
     const { energyData, energyModel: energyNegatives, energyGap } = metrics as Record<string, Tensor>

@@ -155,15 +155,14 @@ class ContrastiveDivergenceMethod extends EnergyMethod<ContrastiveDivergenceOpti
   }
 
   protected terms(context: LossContext): Terms & Pick<Objective, 'leaves'> {
-    const { r, x, energy, foreignEnergy } = context
+    const { r, x, energy, energies, foreignEnergy } = context
     const { energyPenalty = 0 } = this.options
     const end = this.kl === undefined ? r.read(CHAIN) : this.unroll(context, this.kl.steps)
     const negatives = ops.stopGradient(end)
-    const cd = contrastiveDivergence({
-      energyData: energy(x),
-      energyNegatives: foreignEnergy(negatives),
-      energyPenalty,
-    })
+    // The KL term needs the pass over the chains by itself, and shares it.
+    const [energyData, energyNegatives] =
+      this.kl === undefined ? energies(x, negatives) : [energy(x), foreignEnergy(negatives)]
+    const cd = contrastiveDivergence({ energyData, energyNegatives, energyPenalty })
     const metrics: Record<string, Tensor> = { ...cd.metrics }
     if (this.sampler.steps > (this.kl?.steps ?? 0))
       metrics.chainDrift = ops.sub(metrics.energyNegatives as Tensor, r.read(`${CHAIN}StartEnergy`))

@@ -8,6 +8,7 @@ import type { Network } from '../nn/network.ts'
 import { foldStatistics } from '../nn/statistics.ts'
 import type { Pass, Variables } from '../nn/variables.ts'
 import type { Terms } from '../objectives/terms.ts'
+import * as ops from '../ops/index.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { makeSampler, type SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
@@ -79,6 +80,8 @@ export interface LossContext {
   energy(x: Tensor): Tensor
   /** E over noise or chains: statistics are not kept. */
   foreignEnergy(x: Tensor): Tensor
+  /** Both, E over the data x and over noise or chains: one pass over both where examples do not depend on each other. */
+  energies(x: Tensor, foreign: Tensor): readonly [data: Tensor, foreign: Tensor]
   /** E(x, σ), σ [n], of a noise-conditioned network. */
   noisyEnergy(x: Tensor, sigma: Tensor): Tensor
   /** Class logits [n, classes] of a classifier over data; statistics are kept. */
@@ -160,6 +163,7 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
       if (keep) kept.push(statistics)
       return this.network.forward(x, passOf(own, norm, keep ? statistics : undefined, sigma))
     }
+    const coupled = norm === 'batch' && this.network.variables.some((v) => v.role === 'statistic')
     const energy = (x: Tensor, sigma?: Tensor, keep = true): Tensor => this.network.energyOf(forward(x, sigma, keep))
     const { loss, metrics, leaves } = this.terms({
       r,
@@ -168,6 +172,12 @@ export abstract class EnergyMethod<Options extends EnergyOptions> implements Met
       x: r.read('batch/data'),
       energy: (x) => energy(x),
       foreignEnergy: (x) => energy(x, undefined, false),
+      energies: (x, foreign) => {
+        // Batch norms in train mode take their statistics of each set alone.
+        if (coupled) return [energy(x), energy(foreign, undefined, false)]
+        const [n, all] = [x.shape[0] as number, energy(ops.concat([x, foreign], 0))]
+        return [ops.slice(all, [0], [n]), ops.slice(all, [n], [all.size])]
+      },
       noisyEnergy: (x, sigma) => energy(x, sigma),
       logits: (x) => {
         this.network.needClasses('logits')

@@ -113,8 +113,8 @@ export abstract class ContrastiveMethod<Options extends ContrastiveOptions> exte
   /** The loss of four log densities. */
   protected abstract contrast(densities: ContrastiveDensities): Terms
 
-  protected terms({ r, variables, x, energy, foreignEnergy }: LossContext): Terms {
-    const [energyData, energyNoise] = [energy(x), foreignEnergy(r.read('batch/noise'))]
+  protected terms({ r, variables, x, energies: both }: LossContext): Terms {
+    const [energyData, energyNoise] = both(x, r.read('batch/noise'))
     const c = logZOf(variables)
     const { loss, metrics } = this.contrast({
       logModelData: ops.neg(ops.add(energyData, c)),

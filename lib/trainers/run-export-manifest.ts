@@ -62,7 +62,7 @@ const manifestSchema = z.object({
 /**
  * What langevin.json holds. `input.range`: raw values that are -1 and 1 (null: as they are); `input.transform`: (value - mean) / std a column, first.
  * `sampler.kind`: a `chain` takes y, steps, step_size, ... and seed, and gives samples and energies; a `generator` takes base noise z [n, ...latent], standard
- * normal, and gives sample. `sampler.defaults`: what the run itself samples with, by input. An input is flagged where `outOfDistribution.score` is
+ * normal, and maybe more such noise epsilon of x's own shape, and gives sample. `sampler.defaults`: what the run itself samples with, by input. An input is flagged where `outOfDistribution.score` is
  * below its threshold.
  */
 export type BundleManifest = z.infer<typeof manifestSchema>

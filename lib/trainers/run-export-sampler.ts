@@ -54,7 +54,9 @@ export function samplerOfRun(run: Run, asked: RunSamplerOptions = {}): RunSample
           ]
         : []),
       ...(chain.norm === 'batch' && run.model.network.variables.some((v) => v.name.endsWith('running_mean'))
-        ? ["batch norms take each call's own statistics, as in training: the chains of a call depend on each other"]
+        ? [
+            `batch norms take each call's own statistics, as in training: the chains of a call depend on each other, so ask for many at a time (training had ${chain.batch})`,
+          ]
         : []),
     ],
   }

@@ -23,3 +23,9 @@ export const digitStrokes: readonly (readonly Stroke[])[] = [
   [[...arc(50, 32, 15, 17, 90, -270), ...arc(50, 67, 18, 18, -90, 270)]],
   [[...arc(50, 34, 17, 18, 0, -360), ...line(67, 34, 64, 62, 54, 86)]],
 ]
+
+/** Wild lines all over the pad. */
+export const scribble: readonly Stroke[] = [
+  line(10, 12, 90, 20, 12, 34, 88, 44, 10, 58, 92, 66, 14, 80, 90, 90),
+  line(14, 90, 20, 10, 38, 92, 48, 8, 62, 90, 74, 12, 88, 88),
+]

@@ -1,11 +1,11 @@
 /** For the tests of examples/browser: the page built into a folder, served under a sub-path of loopback, and the system's Chromium if there is one. */
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { extname, join, normalize, sep } from 'node:path'
+import { dirname, extname, join, normalize, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'vite'
+import { promisify } from 'node:util'
 
 export const example = fileURLToPath(new URL('../../examples/browser/', import.meta.url))
 
@@ -35,9 +35,12 @@ export const chromiumFlags = [
   '--disable-sync',
 ]
 
-/** Builds the page as `npm run build` does, into `folder`. */
+/** Builds the page as `npm run build` does (in a process of its own: the tests' NODE_ENV would make another page), into `folder`. */
 export async function buildPage(folder: string): Promise<void> {
-  await build({ root: example, logLevel: 'error', build: { outDir: folder, emptyOutDir: true } })
+  const { NODE_ENV: _, ...env } = process.env
+  const vite = join(dirname(fileURLToPath(import.meta.resolve('vite/package.json'))), 'bin/vite.js')
+  const options = ['build', '--outDir', folder, '--emptyOutDir', '--logLevel', 'error']
+  await promisify(execFile)(process.execPath, [vite, ...options], { cwd: example, env })
 }
 
 const types: Readonly<Record<string, string>> = {

@@ -136,7 +136,7 @@ describe('export', () => {
     test(`${name}: energy and score agree in ONNX Runtime`, async () => {
       const model = await modelOf(flow)
       const exported = await exportOnnx(model, join(folder, `${name.replaceAll(' ', '-')}.onnx`))
-      expect(exported.outputs).toEqual(['energy', 'score'])
+      expect(exported.outputs).toEqual(['log_prob_unnormalized', 'energy', 'score', 'log_prob'])
       expect(exported.verification?.ok).toBe(true)
       await model.dispose()
     })

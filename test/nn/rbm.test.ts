@@ -131,7 +131,7 @@ describe.each(['bernoulli', 'gaussian'] as const)('%s units', (kind) => {
     await other.load(path)
     expect(await other.energy(x)).toEqual(await model.energy(x))
     const exported = await exportOnnx(model, join(folder, `${kind}.onnx`))
-    expect(exported.outputs).toEqual(['energy', 'score'])
+    expect(exported.outputs).toEqual(['log_prob_unnormalized', 'energy', 'score'])
     expect(exported.verification?.ok).toBe(true)
     await model.dispose()
     await other.dispose()

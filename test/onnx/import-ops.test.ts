@@ -6,7 +6,8 @@ import { compareOutputs } from '../../lib/onnx/verify.ts'
 import { pattern } from '../golden/pattern.ts'
 import { foreignFile, ints } from './foreign.ts'
 import { runOnnx } from './helpers.ts'
-import { type ImportCase, importCases } from './import-cases.ts'
+import type { ImportCase } from './import-case.ts'
+import { importCases } from './import-cases.ts'
 
 /** The case with its result flattened to rows, which are then the logits. */
 function fileOf({ shape, nodes, tensors = {}, opset }: ImportCase): Uint8Array {

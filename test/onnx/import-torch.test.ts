@@ -1,11 +1,17 @@
 /** Classifiers as PyTorch exports them (test/golden/imported.py): logits and scores against PyTorch's, at the file's own batch and at others. */
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { HostTensor } from '../../lib/graph/host-tensor.ts'
+import type { Tensor } from '../../lib/graph/tensor.ts'
 import { buildNetwork } from '../../lib/nn/networks.ts'
+import { Variables } from '../../lib/nn/variables.ts'
+import { exportOnnx } from '../../lib/onnx/export-model.ts'
 import { importOnnx } from '../../lib/onnx/import.ts'
+import { input } from '../../lib/ops/source.ts'
 import { pattern, relativeError } from '../golden/pattern.ts'
-import { runOnnx } from './helpers.ts'
+import { evaluate, runOnnx } from './helpers.ts'
 
 const folder = join(import.meta.dirname, '../golden')
 interface Array {
@@ -58,6 +64,42 @@ describe.each(files)('%s', (name, network) => {
     expect(model.network.stages.length).toBeGreaterThan(5)
     expect(model.network.stages.at(-1)?.layer.kind).toBe('linear')
     expect(model.network.hasFeatures).toBe(true)
+  })
+})
+
+describe('cut anywhere', () => {
+  it.each(['resnet-folded-fixed', 'transformer', 'transformer-fixed'])('%s is the same in two parts', async (name) => {
+    const { network } = await importOnnx(join(folder, `imported-${name}.onnx`))
+    const given = new Map<Tensor, HostTensor>()
+    const variables = new Variables((v) => {
+      const t = input(v.name, v.shape)
+      given.set(t, pattern(v.shape, 3, 0.3, v.role === 'statistic' ? 1 : 0))
+      return t
+    })
+    const pass = { variables, norm: 'running' } as const
+    const t = input('x', [3, 3, 12, 12])
+    given.set(t, pattern(t.shape, 4))
+    const cut = (k: number) => network.forward(network.forward(t, pass, 0, k), pass, k)
+    const places = [1, 2, network.stages.length >> 1, network.stages.length - 1]
+    const [whole, ...parts] = evaluate([network.forward(t, pass), ...places.map(cut)], given)
+    for (const part of parts) expect(part).toEqual(whole)
+    expect(whole?.shape).toEqual([3, 5])
+  })
+})
+
+describe('out again', () => {
+  it.each(files.map(([name]) => name))('%s agrees with ONNX Runtime at batches 1 and 7', async (name) => {
+    const model = await importOnnx(join(folder, `imported-${name}.onnx`))
+    const out = mkdtempSync(join(tmpdir(), 'langevin-import-'))
+    try {
+      const { verification } = await exportOnnx(model, join(out, 'again.onnx'), {
+        outputs: ['logits', 'features', 'score'],
+      })
+      expect(verification?.ok).toBe(true)
+      expect(verification?.outputs).toHaveLength(6)
+    } finally {
+      rmSync(out, { recursive: true, force: true })
+    }
   })
 })
 

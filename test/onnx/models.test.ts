@@ -16,7 +16,7 @@ import { Variables } from '../../lib/nn/variables.ts'
 import { exportOnnx } from '../../lib/onnx/export-model.ts'
 import { compareOutputs } from '../../lib/onnx/verify.ts'
 import { input } from '../../lib/ops/source.ts'
-import { checkWithPython, evaluate, opTypes, python, runOnnx, waves } from './helpers.ts'
+import { checkWithPython, evaluate, opTypes, parse, python, runOnnx, waves } from './helpers.ts'
 
 const image = [2, 8, 6] as const
 const models: Record<string, () => Model> = {
@@ -88,6 +88,20 @@ describe('exported models', () => {
       files.push(readFileSync(path))
     }
     checkWithPython(files)
+  })
+
+  it('name nodes after modules and gradients after what they are of', async () => {
+    const path = join(folder, 'names.onnx')
+    await exportOnnx(wideResNet({ depth: 10, width: 1, channels: 1, size: 8 }), path, { verify: false })
+    const nodes = parse(readFileSync(path)).graph?.node ?? []
+    const names = nodes.map((n) => n.name)
+    for (const name of ['stem/conv2d', 'blocks.2.bn1/leaky_relu', 'blocks.1.short/conv2d/grad', 'head/logsumexp'])
+      expect(names).toContain(name)
+    // Whatever is only on the way to the score says so; elsewhere nothing does.
+    const first = names.findIndex((n) => n.includes('/grad'))
+    expect(names.slice(first).filter((n) => !/grad(_\d+)?(\/\w+)?$|^batch_size$|^shape/.test(n))).toEqual([])
+    const bare = names.filter((n) => !/[./]/.test(n))
+    expect(bare.length).toBeLessThan(names.length / 20)
   })
 
   it('run the forward pass once for all outputs', async () => {

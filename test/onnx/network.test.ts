@@ -124,7 +124,7 @@ describe('a wide residual network', () => {
     const graph = parse(bytes).graph
     expect(opTypes(bytes).filter((t) => t === 'Conv')).toHaveLength(10)
     expect(opTypes(bytes).filter((t) => t === 'ConvTranspose')).toHaveLength(10)
-    expect(graph?.node.map((n) => n.name)).toContain('blocks.0.conv1/conv2d_input_grad')
+    expect(graph?.node.map((n) => n.name)).toContain('blocks.0.conv1/conv2d/grad')
     const named = (graph?.initializer ?? []).map((t) => t.name).filter((n) => n.includes('.'))
     expect(named.sort()).toEqual([...parameters.all.values()].map((q) => q.name).sort())
   })

@@ -1,6 +1,6 @@
 /** What stands in a sampler's file: parameters once, the loop's body without what never changes, every opset, half precision, metadata. */
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Model } from '../../lib/nn/model.ts'
 import { mlp as mlpModel, wideResNet } from '../../lib/nn/models.ts'
@@ -110,6 +110,14 @@ describe('a file', () => {
       outputs: ['samples', 'energies'],
       defaults: { steps: 70, step_size: 0.5, noise_scale: 0.25 },
     })
+    await model.dispose()
+  })
+
+  it('may keep its weights in a file of their own', async () => {
+    const model = mlpModel({ inputs: 3, hidden: [32, 32], seed: 1 })
+    const { graph, path } = await fileOf(model, { sampler: { kind: 'pyld' }, externalData: true })
+    expect(graph.initializer.filter((t) => t.dataLocation === 1).map((t) => t.name)).toEqual(['2.weight'])
+    expect(await readdir(dirname(path))).toHaveLength(2)
     await model.dispose()
   })
 

@@ -8,6 +8,7 @@ import { type ExportSamplerOptions, exportSampler } from '../../lib/onnx/export-
 import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
 import { type SamplerDescription, samplerDescriptionSchema } from '../../lib/onnx/sampler-description.ts'
 import { openSampler } from '../../lib/onnx/sampler-session.ts'
+import { compareOutputs } from '../../lib/onnx/verify.ts'
 import { verifySampler } from '../../lib/onnx/verify-sampler.ts'
 import { Chains } from '../../lib/samplers/chains.ts'
 import type { StartOptions } from '../../lib/samplers/starts.ts'
@@ -59,6 +60,31 @@ describe('with a seed, a file draws what Chains draws', () => {
       const y = hostTensor(new Int32Array(6).fill(-1), [6])
       const { samples } = await exported(model, { sampler, start: { options } }, { y, steps: 20 })
       expectClose(samples, await native(model, { sampler, start: options, chains: 6 }, 20))
+      await model.dispose()
+    })
+  }
+
+  const other = { largest: 2, smallest: 0.1, levels: 4 }
+  const settled = [
+    { kind: 'pyld', noise: 0.2 },
+    { kind: 'ula' },
+    { kind: 'preconditionedLangevin' },
+    { kind: 'underdamped', integrator: 'baoab' },
+    { kind: 'underdamped', integrator: 'obabo' },
+    { kind: 'underdamped', integrator: 'sghmc' },
+    { kind: 'annealedLangevin', sigmas: other, stepsPerLevel: 3 },
+    { kind: 'hmc', leapfrogSteps: 2 },
+  ] as const
+  for (const sampler of settled) {
+    it(`with the step size of the run: ${sampler.kind} ${'integrator' in sampler ? sampler.integrator : ''}`, async () => {
+      const model = mlp(3)
+      const x0 = startOf(model, 3)
+      const stepSize = sampler.kind === 'annealedLangevin' ? 0.005 : 0.35
+      const given = { sampler, verify: false } as const
+      const { samples } = await exported(model, given, { x0, steps: 8, step_size: stepSize })
+      const before = await native(model, { sampler, start: x0 }, 8)
+      expectClose(samples, await native(model, { sampler: { ...sampler, stepSize }, start: x0 }, 8))
+      expect(compareOutputs(samples, before).maxRel).toBeGreaterThan(1e-3)
       await model.dispose()
     })
   }

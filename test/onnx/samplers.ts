@@ -8,7 +8,7 @@ import { sizeOf } from '../../lib/graph/shape.ts'
 import type { Model } from '../../lib/nn/model.ts'
 import { mlp as mlpModel } from '../../lib/nn/models.ts'
 import { type ExportSamplerOptions, exportSampler, type SamplerStart } from '../../lib/onnx/export-sampler.ts'
-import { openSampler } from '../../lib/onnx/sampler-session.ts'
+import { openSampler, type SamplerFeeds } from '../../lib/onnx/sampler-session.ts'
 import { compareOutputs } from '../../lib/onnx/verify.ts'
 import { setThreads } from '../../lib/runtime/addon.ts'
 import { Chains, type ChainsOptions } from '../../lib/samplers/chains.ts'
@@ -60,7 +60,7 @@ export interface Ran {
 export async function exported(
   model: Model,
   options: ExportSamplerOptions,
-  feeds: { x0?: HostTensor; y?: HostTensor; steps?: number; seed?: number },
+  feeds: Partial<SamplerFeeds>,
 ): Promise<Ran> {
   const path = join(await scratch(), 'sampler.onnx')
   const made = await exportSampler(model, path, options)

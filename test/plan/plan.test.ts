@@ -62,6 +62,37 @@ describe('fusion', () => {
     expectPlanEqualsGraph(g, 3)
   })
 
+  test('small loops merge at any depth if neither needs the other', () => {
+    const [a, b] = [ops.input('a', [64]), ops.input('b', [64])]
+    const w = ops.input('w', [64, 64])
+    const late = ops.reshape(ops.matmul(ops.reshape(b, [1, 64]), w), [64])
+    const apart = { inputs: [a, b, w], outputs: [ops.exp(a), ops.sin(late)].map((tensor) => ({ tensor })) }
+    expect(countOps(expectPlanEqualsGraph(apart, 1)).loop).toBe(1)
+    // Here the second needs the first, by way of the product.
+    const first = ops.exp(b)
+    const second = ops.sin(ops.reshape(ops.matmul(ops.reshape(first, [1, 64]), w), [64]))
+    const chained = { inputs: [b, w], outputs: [first, second].map((tensor) => ({ tensor })) }
+    expect(countOps(expectPlanEqualsGraph(chained, 1, {}, 1e-4)).loop).toBe(2)
+  })
+
+  test('a small cheap value is computed where it is used, an expensive or much used one once', () => {
+    const [x, v] = [ops.input('x', [64, 32]), ops.input('v', [32])]
+    const loops = (t: Tensor) => countOps(expectPlanEqualsGraph({ inputs: [x, v], outputs: [{ tensor: t }] }, 2)).loop
+    expect(loops(ops.mul(x, ops.neg(v)))).toBe(1)
+    expect(loops(ops.mul(x, ops.exp(v)))).toBe(2)
+    const large = ops.input('large', [65536, 32])
+    const plan = JSON.parse(makePlan([large, v], [{ tensor: ops.mul(large, ops.neg(v)) }]).json) as PlanJson
+    expect(countOps(plan).loop).toBe(2)
+  })
+
+  test('a mean is one loop, and small copies share loops', () => {
+    const x = ops.input('x', [64])
+    const copies = [1, 2, 3].map((i) => ops.input(`s${i}`, [16]))
+    expect(countOps(expectPlanEqualsGraph({ inputs: [x], outputs: [{ tensor: ops.mean(x) }] }, 3)).loop).toBe(1)
+    const g = { inputs: copies, outputs: copies.map((tensor) => ({ tensor })) }
+    expect(countOps(expectPlanEqualsGraph(g, 3))).toEqual({ loop: 1 })
+  })
+
   test('sums over the same axes share one pass; other axes get their own', () => {
     const x = ops.input('x', [64, 96])
     const g = {
@@ -169,7 +200,8 @@ describe('bindings', () => {
     const y = ops.sin(x)
     const c = ops.constant([1, 2, 3], [3])
     const g = { inputs: [x], outputs: [x, y, y, c, ops.reshape(y, [1, 3])].map((tensor) => ({ tensor })) }
-    expect(countOps(parsed(g)).copy).toBe(4)
+    // The small input and the constant are copied by the loop there is, what another output is already by copies.
+    expect(countOps(parsed(g))).toMatchObject({ copy: 2, loop: 1 })
     expect(new Set(parsed(g).outputs.map((o) => o.value)).size).toBe(5)
     expectPlanEqualsGraph(g, 1)
   })

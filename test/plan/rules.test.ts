@@ -10,6 +10,9 @@ const x = ops.input('x', [3, 4])
 const y = ops.input('y', [3, 4])
 const image = ops.input('image', [2, 3, 4, 4])
 const column = ops.input('column', [3, 1])
+const tall = ops.input('tall', [1, 3])
+const wide = ops.input('wide', [4, 1])
+const vector = ops.input('vector', [6])
 
 /** Names of the ops that remain, sources left out. */
 function remaining(t: Tensor): string[] {
@@ -69,12 +72,39 @@ const cases: [string, Tensor, string[]][] = [
   ['a row is broadcast as it is', ops.broadcast(ops.reshape(ops.sum(x, 0), [1, 4]), [3, 4]), ['sum', 'broadcast']],
   ['broadcasts are hoisted', ops.exp(ops.broadcast(column, [3, 4])), ['exp', 'broadcast']],
   ['stop_gradient', ops.stopGradient(x), []],
+  ['a computed matrix times a column', ops.matmul(ops.exp(x), wide), ['exp', 'mul', 'reshape', 'sum', 'reshape']],
+  ['a row times a computed matrix', ops.matmul(tall, ops.exp(x)), ['exp', 'mul', 'reshape', 'sum', 'reshape']],
+  [
+    'a column times a transposed matrix',
+    ops.matmul(ops.exp(x), tall, { transposeA: true, transposeB: true }),
+    ['exp', 'mul', 'reshape', 'sum', 'reshape'],
+  ],
+  ['a given matrix times a column is a product', ops.matmul(x, wide), ['matmul']],
+  [
+    'the sum of a part of a vector',
+    ops.sum(ops.slice(vector, [2], [5])),
+    ['iota', 'ge', 'lt', 'logical_and', 'select', 'sum'],
+  ],
+  [
+    'the sum of a head of a column',
+    ops.sum(ops.slice(ops.reshape(vector, [6, 1]), [0, 0], [2, 1])),
+    ['iota', 'lt', 'select', 'sum'],
+  ],
+  [
+    'functions of parts are parts',
+    ops.sum(ops.softplus(ops.neg(ops.slice(vector, [2], [6])))),
+    ['neg', 'softplus', 'iota', 'ge', 'select', 'sum'],
+  ],
+  ['a part padded back', ops.pad(ops.exp(ops.slice(vector, [2], [6])), { low: [2] }), ['exp', 'iota', 'ge', 'select']],
+  ['ones padded are a constant', ops.mul(vector, ops.pad(ops.ones([2]), { low: [1], high: [3] })), ['mul']],
 ]
 
 describe('simplification', () => {
   test.each(cases)('%s', (_name, graph, names) => {
     expect(remaining(graph).sort()).toEqual([...names].sort())
-    const inputs = [x, y, image, column, ...inputsOf(graph)].filter((t, i, all) => all.indexOf(t) === i)
+    const inputs = [x, y, image, column, tall, wide, vector, ...inputsOf(graph)].filter(
+      (t, i, all) => all.indexOf(t) === i,
+    )
     expectPlanEqualsGraph({ inputs, outputs: [{ tensor: graph }] }, 7)
   })
 

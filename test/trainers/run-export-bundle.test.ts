@@ -19,13 +19,16 @@ import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { openOnnx } from '../../lib/onnx/verify.ts'
 import { JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
 import { openRun, type Run } from '../../lib/trainers/run.ts'
+import { verifyRun } from '../../lib/trainers/run-export.ts'
 import { exportBundle } from '../../lib/trainers/run-export-bundle.ts'
 import { replaceFolder } from '../../lib/trainers/run-export-folder.ts'
 import { type BundleManifest, parseManifest, readBundle } from '../../lib/trainers/run-export-manifest.ts'
 import { fitThreshold } from '../../lib/trainers/run-export-threshold.ts'
 import { exportTriton } from '../../lib/trainers/run-export-triton.ts'
 import { type Parsed, parseText, readSchema } from '../onnx/triton.ts'
+import { cases, type MethodCase } from './method-cases.ts'
 import { convNet, fitAll, folder, rejection, smallPlusPlus, someDigits } from './tiny.ts'
+import { trained } from './trained.ts'
 
 let run: Run
 let heldOut: Dataset
@@ -103,6 +106,46 @@ test('its files do what the manifest says: classes of held-out data, and digits 
   expect(drawn.data.every((v) => v >= -1 && v <= 1)).toBe(true)
   const known = await run.model.energy(drawn)
   for (const [i, e] of known.entries()) expect(energies?.data[i]).toBeCloseTo(e, 3)
+})
+
+describe('a run without a chain of its own', () => {
+  test('draws from base noise: the manifest says of which shape', async () => {
+    const title = "adversarial training of a classifier against VERA's generator"
+    const vera = await trained(cases.find((c) => c.title === title) as MethodCase)
+    const { manifest, sampler } = await exportBundle(vera, join(folder(), 'vera'), { heldOut })
+    expect(manifest.sampler).toMatchObject({
+      kind: 'generator',
+      inputs: ['z', 'epsilon'],
+      outputs: ['sample'],
+      latent: [3],
+      defaults: {},
+    })
+    expect(await verifyRun(sampler as string, vera, { batches: [5] })).toMatchObject({ ok: true })
+    await vera.model.dispose()
+  })
+
+  test('whose chain cannot leave has a bundle without a sampler, which says why', async () => {
+    const grey = await trained({
+      title: '',
+      method: 'ratioMatching',
+      options: { sites: 3 },
+      network: { kind: 'convEnergy', shape: [1, 8, 8], channels: [4] },
+      data: () => someDigits(40),
+    })
+    const { manifest, sampler } = await exportBundle(grey, join(folder(), 'grey'), { verify: false })
+    expect(sampler).toBeUndefined()
+    expect(manifest).toMatchObject({ sampler: null, outOfDistribution: null, classes: [], metrics: {} })
+    expect(manifest.notes).toEqual([
+      expect.stringMatching(
+        /no sampler\.onnx: sampler 'gibbsWithGradients' runs over 0 and 1, and this model takes other/,
+      ),
+    ])
+    const at = join(folder(), 'models')
+    const { models } = await exportTriton(grey, at, { name: 'grey', bundle: { verify: false } })
+    expect(models).toEqual(['grey'])
+    expect(readFileSync(join(at, 'README.md'), 'utf8')).not.toMatch(/sampler/)
+    await grey.model.dispose()
+  })
 })
 
 describe('the threshold', () => {

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { InferenceSession, Tensor as OnnxTensor } from 'onnxruntime-node'
 import { describe, expect, test } from 'vitest'
 import { ModelProtoSchema, type TensorProto } from '../../lib/onnx/gen/onnx_pb.ts'
 import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
@@ -9,6 +10,16 @@ import { exportRun, exportRunSampler, verifyRun } from '../../lib/trainers/run-e
 import { cases, type MethodCase } from './method-cases.ts'
 import { folder, rejection } from './tiny.ts'
 import { jem, trained } from './trained.ts'
+
+/** Means and products of points of the plane. */
+function momentsOf(points: Float32Array): number[] {
+  const sums = [0, 0, 0, 0, 0]
+  for (let i = 0; i < points.length; i += 2) {
+    const [a, b] = [points[i] as number, points[i + 1] as number]
+    for (const [k, v] of [a, b, a * a, a * b, b * b].entries()) sums[k] = (sums[k] as number) + v
+  }
+  return sums.map((v) => (2 * v) / points.length)
+}
 
 describe('what can be chosen of a sampler', () => {
   const perClass = jem('jem', { classConditional: true })
@@ -47,6 +58,30 @@ describe('what can be chosen of a sampler', () => {
     })
     await run.model.dispose()
   })
+
+  test.each(['normal', 'gaussian', 'uniform'])(
+    'starts that are %s noise are where the run’s own chains begin',
+    async (kind) => {
+      const c = cases.find((k) => k.title === `noise-contrastive estimation, noise ${kind}`) as MethodCase
+      const run = await trained(c)
+      const count = 4000
+      const { path } = await exportRunSampler(run, join(folder(), 'starts.onnx'), { verify: false })
+      const session = await InferenceSession.create(path)
+      const { samples } = await session.run({
+        y: new OnnxTensor('int32', new Int32Array(count).fill(-1), [count]),
+        steps: new OnnxTensor('int64', BigInt64Array.of(0n), []),
+        step_size: new OnnxTensor('float32', Float32Array.of(0.01), []),
+        seed: new OnnxTensor('int64', BigInt64Array.of(3n), []),
+      })
+      await session.release()
+      const native = await run.sample({ from: 'start', steps: 0, count, seed: 1 })
+      const [ours, theirs] = [momentsOf(samples?.data as Float32Array), momentsOf(native.data as Float32Array)]
+      // Four standard errors of a difference, of moments of order one.
+      for (const [i, v] of ours.entries())
+        expect(Math.abs(v - (theirs[i] as number))).toBeLessThan(4 * Math.sqrt(6 / count))
+      await run.model.dispose()
+    },
+  )
 
   test('runs that draw exactly leave as chains too, if one asks for a start', async () => {
     const run = await trained(cases.find((c) => c.method === 'maximumLikelihood') as MethodCase)

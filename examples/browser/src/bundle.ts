@@ -1,6 +1,6 @@
 /**
- * langevin.json, the description beside exported models (`langevin export RUN --bundle DIR`): read, checked as far as the page uses it, and the scaling
- * of raw values to what the network sees.
+ * langevin.json, the description beside exported models (`langevin export RUN --bundle DIR`): checked as far as the page uses it, and the scaling of raw
+ * values to what the network sees. No page elements here: load.ts fetches it.
  */
 
 export interface Bundle {
@@ -18,15 +18,6 @@ export interface Bundle {
 }
 
 type Json = { readonly [key: string]: unknown }
-
-/** Fetches and checks `folder`/langevin.json. @throws Error in words for the page */
-export async function fetchBundle(folder: string): Promise<Bundle> {
-  const base = new URL(`${folder}/`, document.baseURI)
-  const url = new URL('langevin.json', base)
-  const response = await fetch(url)
-  if (!response.ok) throw new Error(`${url.pathname} does not load: the host answers ${response.status}.`)
-  return readBundle(await response.json(), base)
-}
 
 /** A parsed langevin.json; addresses of its files start from `base`. @throws Error that names what is wrong */
 export function readBundle(json: unknown, base: URL): Bundle {

@@ -1,10 +1,11 @@
 /** The energy landscape of a model of points in the plane, with chains that move by the exported sampler from where they are dropped. */
-import { type Bundle, fetchBundle } from './bundle.ts'
+import type { Bundle } from './bundle.ts'
 import { type ChainState, FrameLoop, SamplerCalls, type SamplerFile } from './chains.ts'
 import { EnergyChart } from './chart.ts'
 import { button, canvas, html, option, redrawOn, select, showProblem, slider } from './dom.ts'
 import { type Cross, EnergyMap, mapPoints, POINTS, type Window } from './energy-map.ts'
 import { type Engine, Latest } from './engine.ts'
+import { fetchBundle } from './load.ts'
 import { paint } from './palette.ts'
 import { float32 } from './protocol.ts'
 import { freshSeed, uniforms } from './random.ts'
@@ -148,6 +149,7 @@ export class LandscapeView {
         html('map-title').textContent = `Energy landscape: ${entry.title}`
         this.draw()
         this.drawLegend()
+        if (canvas('map').matches(':focus-visible')) this.moveCross(this.middle())
       } catch (error) {
         showProblem(error)
       }

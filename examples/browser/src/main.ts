@@ -1,10 +1,10 @@
 /** Puts the page together: what models there are, the worker, the three tabs; and keeps the page for use without a network. */
-import { type Bundle, fetchBundle } from './bundle.ts'
 import type { SamplerFile } from './chains.ts'
 import { DigitView, type Example } from './digit.ts'
 import { html, showProblem } from './dom.ts'
 import { Engine } from './engine.ts'
 import { type LandscapeEntry, LandscapeView } from './landscape.ts'
+import { fetchBundle, fetchJson } from './load.ts'
 import { SamplingView } from './sampling.ts'
 import { setUpTabs } from './tabs.ts'
 import { installTestHook } from './test-hook.ts'
@@ -19,18 +19,12 @@ interface Index {
   readonly landscapes: readonly LandscapeEntry[]
 }
 
-async function fetchJson<T>(path: string): Promise<T> {
-  const response = await fetch(new URL(path, document.baseURI))
-  if (!response.ok) throw new Error(`${path} does not load: the host answers ${response.status}.`)
-  return (await response.json()) as T
-}
-
 async function start(): Promise<void> {
   const engine = new Engine()
   installTestHook(engine)
   const index = await fetchJson<Index>('models/index.json')
   const { folder, chain, examples } = index.digits
-  const bundle: Bundle = await fetchBundle(`models/${folder}`)
+  const bundle = await fetchBundle(`models/${folder}`)
   const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${folder}/${examples}`)
   const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
   const sampling = new SamplingView(engine, bundle, { ...chain, url })

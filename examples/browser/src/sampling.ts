@@ -88,12 +88,17 @@ export class SamplingView {
     this.readings = []
     this.readAt = -1
     this.chart.clear()
+    this.nameButton()
     this.draw()
   }
 
+  private nameButton(): void {
+    const idle = this.state === undefined ? 'Start' : 'Continue'
+    button('sample-run').textContent = this.loop.running ? 'Pause' : idle
+  }
+
   private changed(running: boolean): void {
-    const control = button('sample-run')
-    control.textContent = running ? 'Pause' : this.state === undefined ? 'Start' : 'Continue'
+    this.nameButton()
     if (!running && this.state !== undefined) void this.report().catch(showProblem)
   }
 

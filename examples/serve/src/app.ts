@@ -5,7 +5,7 @@ import { type Bundle, readBundle } from './bundle.ts'
 import { Fields } from './check.ts'
 import { Classifier, checkTop } from './classify.ts'
 import { ServeError } from './errors.ts'
-import { clientError, refusalOf } from './failures.ts'
+import { clientError, deadline, refusalOf } from './failures.ts'
 import { ServeMetrics } from './metrics.ts'
 import { type ServeOptions, withDefaults } from './options.ts'
 import { type PictureSize, writeGrid } from './picture.ts'
@@ -69,7 +69,6 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
     logger: { level: options.log },
     logController: new LogController({ disableRequestLogging: !options.logRequests }),
     bodyLimit: options.bodyLimit,
-    handlerTimeout: timeout,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: timeout,
@@ -82,8 +81,7 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
   app.setNotFoundHandler((request) => {
     throw unknownRoute(request)
   })
-  app.addHook('onRequest', async (request, reply) => {
-    if (state.draining) reply.header('connection', 'close')
+  app.addHook('onRequest', async (request) => {
     if (request.is404) throw unknownRoute(request)
     if (state.draining && request.method === 'POST')
       throw new ServeError('E_SHUTDOWN', {
@@ -91,6 +89,10 @@ function newApp(options: ServeOptions, metrics: ServeMetrics, state: { readonly 
         remedy: 'Ask another one, or try again soon',
         headers: { 'retry-after': '5' },
       })
+  })
+  app.addHook('onSend', async (_, reply) => {
+    // Else a client keeps its connection, and the service waits for it.
+    if (state.draining) reply.header('connection', 'close')
   })
   app.addHook('onResponse', async (request, reply) => {
     metrics.request(request.routeOptions.url ?? 'other', reply.statusCode, reply.elapsedTime / 1000)
@@ -110,7 +112,7 @@ function addClassify({ app, bundle, classifier, options }: Service): void {
       { parseAs: 'buffer' },
       async (_: unknown, body: Buffer) => body,
     )
-    scope.post('/classify', async (request) => {
+    scope.post('/classify', async (request, reply) => {
       const query = new Fields(request.query, 'query', (refusal) => new ServeError('E_OPTION', refusal), true)
       const top = query.integer('top', { least: 1 })
       const logits = query.flag('logits') ?? false
@@ -118,7 +120,7 @@ function addClassify({ app, bundle, classifier, options }: Service): void {
       query.done()
       checkTop(top, bundle.classes)
       const rows = rowsOf(request, dtype, format)
-      const predictions = await classifier.answer(rows, { top, logits }, request.signal)
+      const predictions = await classifier.answer(rows, { top, logits }, deadline(reply, options.timeout))
       return { predictions, normalised: classifier.normalised }
     })
   })
@@ -142,7 +144,7 @@ function rowsOf(request: FastifyRequest, dtype: 'float32' | 'uint8' | undefined,
 
 function addSample({ app, bundle, sampling, options }: Service): void {
   const { shape } = bundle.input
-  app.post('/sample', { handlerTimeout: options.sampleTimeout }, async (request, reply) => {
+  app.post('/sample', async (request, reply) => {
     if (sampling === undefined) {
       throw new ServeError('E_NO_SAMPLER', {
         what: bundle.sampler ? 'the service was started with --no-sampler' : 'this bundle has no sampler',
@@ -153,7 +155,7 @@ function addSample({ app, bundle, sampling, options }: Service): void {
       throw new ServeError('E_BODY', { what: 'there is no body', expected: 'JSON such as {"count": 4}' })
     const type = negotiated(request, bundle)
     const asked = sampling.read(request.body)
-    const { values, energies, used } = await sampling.draw(asked, request.signal)
+    const { values, energies, used } = await sampling.draw(asked, deadline(reply, options.sampleTimeout))
     if (type === 'image/png') {
       const size = pictureSize(bundle) as PictureSize
       const scale = Math.max(1, Math.ceil(400 / (Math.ceil(Math.sqrt(asked.count)) * size.width)))

@@ -67,12 +67,12 @@ export class Batcher {
 
   /**
    * Results of `rows`, in their order. An aborted `signal` takes the rows out of the queue.
-   * @throws ServeError E_BUSY when the queue is full, E_CANCELLED when aborted; what the run throws.
+   * @throws ServeError E_BUSY when the queue is full; the signal's reason when aborted; what the run throws.
    */
   submit(rows: Float32Array, signal?: AbortSignal): Promise<readonly Float32Array[]> {
     const count = rows.length / this.#options.width
     if (this.#waiting + count > this.#options.queue) return Promise.reject(this.#full(count))
-    if (signal?.aborted) return Promise.reject(cancelled())
+    if (signal?.aborted) return Promise.reject(signal?.reason)
     return new Promise((resolve, reject) => {
       const settle = <T>(next: (value: T) => void) => {
         return (value: T): void => {
@@ -94,7 +94,7 @@ export class Batcher {
       }
       const abort = (): void => {
         this.#drop(request)
-        request.reject(cancelled())
+        request.reject(signal?.reason)
       }
       signal?.addEventListener('abort', abort, { once: true })
       this.#queue.push(request)
@@ -217,8 +217,4 @@ export class Batcher {
     this.#queue.splice(at, 1)
     this.#waiting -= request.count - request.taken
   }
-}
-
-function cancelled(): ServeError {
-  return new ServeError('E_CANCELLED', { what: 'the request was cancelled: its client has gone, or its time is up' })
 }

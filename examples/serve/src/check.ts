@@ -147,5 +147,5 @@ export function near(a: string, b: string): boolean {
     }
     row = next
   }
-  return (row.at(-1) ?? 0) <= (Math.min(a.length, b.length) < 5 ? 1 : 2)
+  return (row.at(-1) ?? 0) <= (Math.min(a.length, b.length) < 4 ? 1 : 2)
 }

@@ -61,6 +61,7 @@ export class Engine {
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
   #next = 0
+  readonly #ended: Promise<void>
   #gone: string | undefined
 
   private constructor(path: string, worker: Worker, opened: ModelOpened) {
@@ -69,7 +70,12 @@ export class Engine {
     this.#worker = worker
     worker.on('message', (answer: Answer) => this.#answered(answer))
     worker.on('error', (error) => this.#lost(reasonOf(error)))
-    worker.on('exit', (code) => this.#lost(`its thread ended with code ${code}`))
+    this.#ended = new Promise((resolve) => {
+      worker.on('exit', (code) => {
+        this.#lost(`its thread ended with code ${code}`)
+        resolve()
+      })
+    })
   }
 
   /** Loads the model at `path`. @throws StartError E_BUNDLE when ONNX Runtime does not take the file. */
@@ -108,10 +114,14 @@ export class Engine {
     })
   }
 
-  /** Ends the thread, after what it runs just now; whoever still waits is told. */
+  /**
+   * Ends the thread after what it runs just now; whoever waits is told at once. Never by force: a thread that is ended within ONNX Runtime
+   * takes the process with it.
+   */
   async close(): Promise<void> {
+    if (this.alive) this.#worker.postMessage('close')
     this.#lost('the service is stopping')
-    await this.#worker.terminate()
+    await this.#ended
   }
 
   #answered({ id, outputs, error }: Answer): void {

@@ -1,6 +1,6 @@
 /** Whatever goes wrong within HTTP, in the one shape of errors.ts: Fastify's own errors, and connections that break rules or dawdle. */
 import type { Socket } from 'node:net'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { reasonOf, ServeError } from './errors.ts'
 import { MEDIA } from './rows.ts'
 
@@ -26,17 +26,34 @@ export function refusalOf(error: unknown, request: FastifyRequest): ServeError {
       return new ServeError('E_BODY', { what: 'the body is empty', expected: 'JSON' })
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new ServeError('E_BODY', { what: 'the body is not as long as its content-length says' })
-    case 'FST_ERR_HANDLER_TIMEOUT':
-      return new ServeError('E_TIMEOUT', {
-        what: `no answer within ${request.routeOptions.handlerTimeout} ms`,
-        remedy: 'Try again later, or with less',
-        headers: { 'retry-after': '1' },
-      })
   }
   if (code === 'FST_ERR_CTP_INVALID_JSON_BODY' || (error instanceof SyntaxError && statusCode === 400))
-    return new ServeError('E_JSON', { what: `the body is not JSON (${reasonOf(error)})` })
+    return new ServeError('E_JSON', {
+      what: 'the body is not valid JSON',
+      remedy: 'Check its quotes, commas and brackets',
+    })
   if (statusCode < 500) return new ServeError('E_REQUEST', { what: reasonOf(error), status: statusCode })
   return new ServeError('E_INTERNAL', { what: 'the service failed', remedy: 'Its log tells more', cause: error })
+}
+
+/**
+ * Aborts when an answer is overdue, with the refusal that says so, or when nobody waits for it any more. (Fastify's own request.signal
+ * follows the request, which is over when its body has been read.)
+ */
+export function deadline(reply: FastifyReply, milliseconds: number): AbortSignal {
+  const controller = new AbortController()
+  const overdue = () =>
+    new ServeError('E_TIMEOUT', {
+      what: `no answer within ${milliseconds} ms`,
+      remedy: 'Try again later, or with less',
+      headers: { 'retry-after': '1' },
+    })
+  const timer = setTimeout(() => controller.abort(overdue()), milliseconds)
+  reply.raw.once('close', () => {
+    clearTimeout(timer)
+    controller.abort(new ServeError('E_CANCELLED', { what: 'the client has gone' }))
+  })
+  return controller.signal
 }
 
 /** Answers on the bare connection: what arrived was no HTTP, or did not arrive in time. */

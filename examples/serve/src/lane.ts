@@ -26,16 +26,16 @@ export class Lane {
 
   /**
    * Runs `job` when its turn comes. An aborted `signal` takes it out of the queue; one that runs already runs to its end.
-   * @throws ServeError E_BUSY when too many wait, E_CANCELLED when aborted; what the job throws.
+   * @throws ServeError E_BUSY when too many wait; the signal's reason when aborted; what the job throws.
    */
   run<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (signal?.aborted) return Promise.reject(cancelled())
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#busy && this.#queue.length >= this.#most) return Promise.reject(this.#full())
     return new Promise<T>((resolve, reject) => {
       const leave = (): void => {
         const at = this.#queue.indexOf(entry)
         if (at >= 0) this.#queue.splice(at, 1)
-        reject(cancelled())
+        reject(signal?.reason)
       }
       const entry: Job = {
         start: () => {
@@ -63,8 +63,4 @@ export class Lane {
       headers: { 'retry-after': '5' },
     })
   }
-}
-
-function cancelled(): ServeError {
-  return new ServeError('E_CANCELLED', { what: 'the request was cancelled: its client has gone, or its time is up' })
 }

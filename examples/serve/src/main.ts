@@ -12,11 +12,23 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const { app, bundle, options, sampling, stop } = await createService(asked.bundle, asked.options)
   let stopping = false
+  // The signal's own effect ends the process wherever it stands; exit() would wait for threads that are within a run.
+  const quit = (signal: NodeJS.Signals): void => {
+    process.off('SIGTERM', onSignal)
+    process.off('SIGINT', onSignal)
+    process.kill(process.pid, signal)
+  }
   const onSignal = (signal: NodeJS.Signals): void => {
-    // A second signal ends the process where it stands.
-    if (stopping) process.exit(1)
+    if (stopping) {
+      quit(signal)
+      return
+    }
     stopping = true
     app.log.info({ signal, drain: options.drain }, 'stopping: requests under way may finish')
+    setTimeout(() => {
+      app.log.warn('a run goes on after the drain, and is cut off')
+      quit(signal)
+    }, options.drain + 1000).unref()
     stop().then(
       () => app.log.info('stopped'),
       (error) => {

@@ -22,11 +22,20 @@ const session = await InferenceSession.create(path, {
   extra: { session: { intra_op: { allow_spinning: '0' } } },
 })
 
-port.on('message', (question: Question) => {
-  answer(question).then(
+const running = new Set<Promise<void>>()
+
+port.on('message', (question: Question | 'close') => {
+  if (question === 'close') {
+    // The thread ends when nothing runs and nobody can ask any more.
+    Promise.allSettled(running).then(() => port.close())
+    return
+  }
+  const answered = answer(question).then(
     (reply) => port.postMessage(reply, reply.outputs?.map((o) => o.data.buffer as ArrayBuffer) ?? []),
     (error: unknown) => port.postMessage({ id: question.id, error: reasonOf(error) } satisfies Answer),
   )
+  running.add(answered)
+  answered.finally(() => running.delete(answered))
 })
 
 const ports = (all: readonly InferenceSession.ValueMetadata[]) =>

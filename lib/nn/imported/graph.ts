@@ -5,6 +5,7 @@
 import { LangevinError } from '../../graph/errors.ts'
 import { type Shape, sameShape, sizeOf } from '../../graph/shape.ts'
 import type { Tensor } from '../../graph/tensor.ts'
+import { evaluateReference } from '../../ops/evaluate.ts'
 import * as ops from '../../ops/index.ts'
 import { fanInUniform } from '../layer.ts'
 import { Scope, Variables } from '../variables.ts'
@@ -19,6 +20,7 @@ export class ForeignGraph {
   readonly variables: ReadonlyMap<string, VariableRecord>
   private readonly makers = new Map<string, NodeRecord>()
   private readonly carries = new Set<string>()
+  private readonly weights = new Map<string, boolean>()
   private readonly shapes = new Map<number, ReadonlyMap<string, Shape>>()
 
   /** @throws LangevinError E_ONNX that lists all that is not supported, or for a value that nothing makes */
@@ -49,9 +51,13 @@ export class ForeignGraph {
 
   /** Whether a value is a weight or made of weights. */
   isWeight(value: string): boolean {
-    if (this.variables.has(value)) return true
-    const maker = this.carriesData(value) ? undefined : this.makers.get(value)
-    return maker?.in.some((i) => this.isWeight(i)) ?? false
+    let known = this.weights.get(value)
+    if (known === undefined) {
+      const maker = this.carriesData(value) ? undefined : this.makers.get(value)
+      known = this.variables.has(value) || (maker?.in.some((i) => this.isWeight(i)) ?? false)
+      this.weights.set(value, known)
+    }
+    return known
   }
 
   /** Shapes of the values that carry data, for a batch. */
@@ -123,6 +129,7 @@ export class GraphRun {
       literal: () => this.literal(node),
       rebatched: ![undefined, this.batch].includes(this.graph.options.batch),
     })
+    const fixed = inputs.every((t) => t === undefined || t.op.name === 'constant')
     let made: Tensor | readonly Tensor[]
     try {
       made = rule.build(call)
@@ -134,7 +141,7 @@ export class GraphRun {
     const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor]
     node.out.forEach((o, i) => {
       const t = outputs[i]
-      if (o !== '' && t !== undefined) this.values.set(o, t)
+      if (o !== '' && t !== undefined) this.values.set(o, fixed ? folded(t) : t)
     })
   }
 
@@ -174,6 +181,15 @@ export class GraphRun {
     const [input, output] = [shapes.get(node.in[0] ?? ''), shapes.get(node.out[0] ?? '')]
     return input === undefined || output === undefined ? undefined : { batch, input, output }
   }
+}
+
+/** More numbers than this are left to the graph. */
+const mostFolded = 4096
+
+/** A value made of constants as a constant, so that shape arithmetic leaves nothing behind but its result. */
+function folded(t: Tensor): Tensor {
+  if (t.op.name === 'constant' || t.size > mostFolded) return t
+  return ops.constant(Array.from(evaluateReference([t])[0]?.data ?? []), t.shape, t.dtype)
 }
 
 /**

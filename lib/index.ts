@@ -7,6 +7,12 @@ export { type Evaluation, evaluateModel } from './evaluation/evaluate.ts'
 export * as evaluation from './evaluation/index.ts'
 export type { EventRow, MetricsRow } from './evaluation/metrics-row.ts'
 export { imageGrid, savePng } from './evaluation/png.ts'
+export { type BundleOptions, exportBundle } from './export/bundle.ts'
+export { type Bundle, type BundleManifest, readBundle } from './export/manifest.ts'
+export { type ExportedRunSampler, exportRun, exportRunSampler, verifyRun } from './export/run.ts'
+export type { RunSamplerOptions } from './export/sampler.ts'
+export { fitThreshold, type OutOfDistribution } from './export/threshold.ts'
+export { type ExportTritonOptions, exportTriton } from './export/triton.ts'
 export { type ErrorCode, LangevinError } from './graph/errors.ts'
 export { type HostTensor, hostTensor } from './graph/host-tensor.ts'
 export { printGraph } from './graph/printer.ts'
@@ -50,8 +56,23 @@ export { Network } from './nn/network.ts'
 export type { ConvEnergyOptions, MlpOptions, WideResNetOptions } from './nn/networks.ts'
 export { type RbmNetworkOptions, rbm } from './nn/rbm.ts'
 export type { Scope } from './nn/variables.ts'
-export { type ExportedModel, type ExportModelOptions, exportOnnx } from './onnx/export-model.ts'
+export {
+  type ExportedModel,
+  type ExportGeneratorOptions,
+  type ExportModelOptions,
+  exportOnnx,
+} from './onnx/export-model.ts'
+export {
+  type ExportedSampler,
+  type ExportSamplerOptions,
+  exportSampler,
+  type RandomMode,
+  type SamplerStart,
+} from './onnx/export-sampler.ts'
+export { type ImportOptions, type InputNormalization, importOnnx } from './onnx/import.ts'
+export { readOnnxMetadata } from './onnx/metadata.ts'
 export { type Verification, verifyOnnx } from './onnx/verify.ts'
+export { type VerifyExportOptions, verifyExport } from './onnx/verify-export.ts'
 export * as ops from './ops/index.ts'
 export type { OptimizerOptions } from './optim/optimizers.ts'
 export type { ScheduleOptions } from './optim/schedules.ts'
@@ -108,7 +129,7 @@ export type { NoiseOptions } from './trainers/noise-distribution.ts'
 export type { CommonOptions, FitOptions, RecoveryOptions } from './trainers/options.ts'
 export { Rbm, type RbmOptions } from './trainers/rbm.ts'
 export type { ReplayOptions } from './trainers/replay.ts'
-export { type OpenOptions, openRun, type Run } from './trainers/run.ts'
+export { type OpenOptions, openRun, type Run, type RunChain } from './trainers/run.ts'
 export { type EvaluateRunOptions, evaluate } from './trainers/run-folder.ts'
 export { planeOfRun } from './trainers/run-plane.ts'
 export { SadaJem } from './trainers/sada-jem.ts'

@@ -24,10 +24,14 @@ const configs = new URL('../../configs/', import.meta.url)
 /** Held-out digits of each class that come with the page. */
 const EXAMPLES = 3
 
-/** Chains from given points beside a bundle whose own sampler draws its starts: the page moves the chains a few steps at a time. */
+/**
+ * Chains from given points, beside the bundle (whose own sampler draws its starts): the page moves them a few steps at a time. Not in its folder, as
+ * the next bundle takes the folder's place.
+ */
 async function exportChain(run, folder, options) {
-  const { inputs, defaults } = await exportSampler(run.model, join(models, folder, 'chain.onnx'), options)
-  return { file: 'chain.onnx', inputs, defaults }
+  const file = `${folder}-chain.onnx`
+  const { inputs, defaults } = await exportSampler(run.model, join(models, file), options)
+  return { file, inputs, defaults }
 }
 
 async function digits(runs) {
@@ -44,8 +48,8 @@ async function digits(runs) {
   // p(x|y), each chain by itself: so a chain does not depend on how many others the page shows.
   const sampler = { ...config.trainer.sampler, noise: 0.02 }
   const chain = await exportChain(run, 'digits', { sampler, class: 'input', norm: 'running', steps: 60 })
-  await writeFile(join(models, 'digits/examples.json'), JSON.stringify(examplesOf(test)))
-  return { folder: 'digits', chain, examples: 'examples.json' }
+  await writeFile(join(models, 'digits-examples.json'), JSON.stringify(examplesOf(test)))
+  return { folder: 'digits', chain, examples: 'digits-examples.json' }
 }
 
 /** The first few held-out images of each class. */

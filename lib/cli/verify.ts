@@ -1,9 +1,9 @@
 /** `langevin verify`: an exported file, or a bundle, held against the run it came from. */
 import { stat } from 'node:fs/promises'
+import { readBundle } from '../export/manifest.ts'
+import { verifyRun } from '../export/run.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { openRun } from '../trainers/run.ts'
-import { verifyRun } from '../trainers/run-export.ts'
-import { readBundle } from '../trainers/run-export-manifest.ts'
 import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
 import { checkLines } from './export.ts'
 import { RUN } from './files.ts'

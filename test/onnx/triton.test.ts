@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import type { Signature } from '../../lib/trainers/run-export-manifest.ts'
-import { isBatchable, type TritonModel, tritonConfig } from '../../lib/trainers/run-export-triton-config.ts'
+import type { Signature } from '../../lib/export/manifest.ts'
+import { isBatchable, type TritonModel, tritonConfig } from '../../lib/export/triton-config.ts'
 import { type Parsed, parseText, readSchema } from './triton.ts'
 
 const schema = readSchema(fileURLToPath(new URL('triton-model-config.proto', import.meta.url)))

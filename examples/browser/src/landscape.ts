@@ -161,7 +161,7 @@ export class LandscapeView {
     const x = float32(mapPoints(window), [POINTS * POINTS, 2])
     const { outputs } = await this.engine.run(bundle.model.url, { x }, ['energy'])
     const map = new EnergyMap(window, Float32Array.from(outputs.energy?.data ?? [], Number))
-    const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
+    const url = new URL(`models/${chain.file}`, document.baseURI).href
     return { bundle, map, chain: { ...chain, url } }
   }
 

@@ -9,7 +9,7 @@ import { SamplingView } from './sampling.ts'
 import { setUpTabs } from './tabs.ts'
 import { installTestHook } from './test-hook.ts'
 
-/** models/index.json: what the page shows. make-models.mjs writes it. */
+/** models/index.json: what the page shows; paths are from models/. make-models.mjs writes it. */
 interface Index {
   readonly digits: {
     readonly folder: string
@@ -25,8 +25,8 @@ async function start(): Promise<void> {
   const index = await fetchJson<Index>('models/index.json')
   const { folder, chain, examples } = index.digits
   const bundle = await fetchBundle(`models/${folder}`)
-  const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${folder}/${examples}`)
-  const url = new URL(`models/${folder}/${chain.file}`, document.baseURI).href
+  const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${examples}`)
+  const url = new URL(`models/${chain.file}`, document.baseURI).href
   const sampling = new SamplingView(engine, bundle, { ...chain, url })
   const landscape = new LandscapeView(engine, index.landscapes)
   setUpTabs((panel) => {

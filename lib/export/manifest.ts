@@ -1,6 +1,6 @@
 /**
  * langevin.json: what a bundle's files are and how raw values become their inputs, for servers and pages that know nothing else of the run. Its
- * schema, its reading, and what an ONNX file takes and gives. Writing bundles is run-export-bundle.ts's part.
+ * schema, its reading, and what an ONNX file takes and gives. Writing bundles is bundle.ts's part.
  */
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -5,8 +5,8 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Evaluation } from '../evaluation/evaluate.ts'
-import type { Run } from './run.ts'
-import { EVALUATION_FILE } from './run-folder.ts'
+import type { Run } from '../trainers/run.ts'
+import { EVALUATION_FILE } from '../trainers/run-folder.ts'
 
 /** Entries of metadata_props: text, or JSON. */
 export async function runMetadata(run: Run): Promise<Record<string, string>> {

@@ -8,10 +8,10 @@ import type { GeneratorModel } from '../nn/generator-model.ts'
 import type { ExportSamplerOptions } from '../onnx/export-sampler.ts'
 import { type SamplerOptions, samplerKinds } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
-import { generatorOfRun } from './adversarial.ts'
-import type { PlainStarts } from './chain-starts.ts'
-import { FLOW, flowOfRun } from './flow-module.ts'
-import type { Run, RunChain } from './run.ts'
+import { generatorOfRun } from '../trainers/adversarial.ts'
+import type { PlainStarts } from '../trainers/chain-starts.ts'
+import { FLOW, flowOfRun } from '../trainers/flow-module.ts'
+import type { Run, RunChain } from '../trainers/run.ts'
 
 /** What of a run's chain is to leave. */
 export interface RunSamplerOptions extends Omit<ExportSamplerOptions, 'start'> {

@@ -1,12 +1,12 @@
 /** Every method's run as ONNX files: its model and its way of drawing, checked against the run. */
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { exportRun, exportRunSampler, verifyRun } from '../../lib/export/run.ts'
 import { outputsOf } from '../../lib/nn/outputs.ts'
 import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
-import { exportRun, exportRunSampler, verifyRun } from '../../lib/trainers/run-export.ts'
-import { cases, type MethodCase } from './method-cases.ts'
-import { folder, rejection } from './tiny.ts'
-import { jem, trained } from './trained.ts'
+import { cases, type MethodCase } from '../trainers/method-cases.ts'
+import { folder, rejection } from '../trainers/tiny.ts'
+import { jem, trained } from '../trainers/trained.ts'
 
 const all: readonly MethodCase[] = [
   ...cases,

@@ -1,15 +1,15 @@
-/** What can be chosen of a run's sampler file, and a check that finds what is wrong. Every method's files are run-export-methods.test.ts's. */
+/** What can be chosen of a run's sampler file, and a check that finds what is wrong. Every method's files are methods.test.ts's. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { InferenceSession, Tensor as OnnxTensor } from 'onnxruntime-node'
 import { describe, expect, test } from 'vitest'
+import { exportRun, exportRunSampler, verifyRun } from '../../lib/export/run.ts'
 import { ModelProtoSchema, type TensorProto } from '../../lib/onnx/gen/onnx_pb.ts'
 import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
-import { exportRun, exportRunSampler, verifyRun } from '../../lib/trainers/run-export.ts'
-import { cases, type MethodCase } from './method-cases.ts'
-import { folder, rejection } from './tiny.ts'
-import { jem, trained } from './trained.ts'
+import { cases, type MethodCase } from '../trainers/method-cases.ts'
+import { folder, rejection } from '../trainers/tiny.ts'
+import { jem, trained } from '../trainers/trained.ts'
 
 /** Means and products of points of the plane. */
 function momentsOf(points: Float32Array): number[] {

@@ -1,17 +1,17 @@
 /**
  * A bundle as a model repository of NVIDIA Triton Inference Server: a folder for the model and one for the sampler, each with its config.pbtxt, and a
- * README that says how to start the server on them. What config.pbtxt says is run-export-triton-config.ts's part.
+ * README that says how to start the server on them. What config.pbtxt says is triton-config.ts's part.
  */
 import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
 import { ioError, writeFileAtomically } from '../runtime/files.ts'
-import type { Run } from './run.ts'
-import { type BundleOptions, exportBundle } from './run-export-bundle.ts'
-import { replaceFolder } from './run-export-folder.ts'
-import { type Bundle, readBundle, signatureOf } from './run-export-manifest.ts'
-import { isBatchable, type TritonModel, type TritonOptions, tritonConfig } from './run-export-triton-config.ts'
+import type { Run } from '../trainers/run.ts'
+import { type BundleOptions, exportBundle } from './bundle.ts'
+import { replaceFolder } from './folder.ts'
+import { type Bundle, readBundle, signatureOf } from './manifest.ts'
+import { isBatchable, type TritonModel, type TritonOptions, tritonConfig } from './triton-config.ts'
 
 export interface ExportTritonOptions extends TritonOptions {
   /** The model's name in the repository; the sampler's is that with `_sampler`. Default the bundle's or the run's folder. */

@@ -1,6 +1,6 @@
 /**
  * A run as ONNX files: its model, its own way of drawing, and the check of either against the run, with what is known of the run in the files'
- * metadata. Folders of both are run-export-bundle.ts's part, model repositories run-export-triton.ts's.
+ * metadata. Folders of both are bundle.ts's part, model repositories triton.ts's.
  */
 import { GeneratorModel } from '../nn/generator-model.ts'
 import {
@@ -16,9 +16,9 @@ import { type VerifyExportOptions, verifyExport } from '../onnx/verify-export.ts
 import type { VerifySamplerOptions } from '../onnx/verify-sampler.ts'
 import type { SamplerOptions } from '../samplers/samplers.ts'
 import type { StartOptions } from '../samplers/starts.ts'
-import type { Run } from './run.ts'
-import { runMetadata } from './run-export-metadata.ts'
-import { exactModelOf, type RunSamplerOptions, samplerOfRun } from './run-export-sampler.ts'
+import type { Run } from '../trainers/run.ts'
+import { runMetadata } from './metadata.ts'
+import { exactModelOf, type RunSamplerOptions, samplerOfRun } from './sampler.ts'
 
 /**
  * Writes the run's model; options and outputs are those of `exportOnnx`. Metadata tell the method, what x is, class names, trainer options and

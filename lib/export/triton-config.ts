@@ -3,7 +3,7 @@
  * Names of fields and values are those of Triton's model_config.proto; test/onnx/triton-model-config.proto has the part that is used here.
  */
 import { LangevinError } from '../graph/errors.ts'
-import type { Port, Signature } from './run-export-manifest.ts'
+import type { Port, Signature } from './manifest.ts'
 
 export interface TritonOptions {
   /** Rows that Triton may join in one call; default 64. */

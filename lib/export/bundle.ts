@@ -1,5 +1,5 @@
 /**
- * A run as a bundle: the folder that servers and pages load. model.onnx, sampler.onnx and langevin.json (run-export-manifest.ts), with the
+ * A run as a bundle: the folder that servers and pages load. model.onnx, sampler.onnx and langevin.json (manifest.ts), with the
  * threshold of out-of-distribution detection fitted to data that were held out.
  */
 import { basename, dirname, join } from 'node:path'
@@ -8,9 +8,8 @@ import type { OodName } from '../data/ood.ts'
 import { type ModelOutput, outputsOf } from '../nn/outputs.ts'
 import { writeFileAtomically } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
-import type { Run } from './run.ts'
-import { type ExportedRunSampler, exportRun, exportRunSampler } from './run-export.ts'
-import { replaceFolder } from './run-export-folder.ts'
+import type { Run } from '../trainers/run.ts'
+import { replaceFolder } from './folder.ts'
 import {
   type Bundle,
   type BundleManifest,
@@ -19,10 +18,11 @@ import {
   readBundle,
   SAMPLER_FILE,
   signatureOf,
-} from './run-export-manifest.ts'
-import { classesOf, runMetrics } from './run-export-metadata.ts'
-import { whyNot } from './run-export-sampler.ts'
-import { fitThreshold, type OutOfDistribution } from './run-export-threshold.ts'
+} from './manifest.ts'
+import { classesOf, runMetrics } from './metadata.ts'
+import { type ExportedRunSampler, exportRun, exportRunSampler } from './run.ts'
+import { whyNot } from './sampler.ts'
+import { fitThreshold, type OutOfDistribution } from './threshold.ts'
 
 export interface BundleOptions {
   /** Data that were not trained on, for the threshold. Without them there is none. */

@@ -11,8 +11,8 @@ import { Units } from '../../examples/serve/src/units.ts'
 import { Dataset } from '../../lib/data/dataset.ts'
 import { atStates } from '../../lib/data/discrete.ts'
 import { standardize } from '../../lib/data/standardize.ts'
+import { exportBundle } from '../../lib/export/bundle.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
-import { exportBundle } from '../../lib/trainers/run-export-bundle.ts'
 import { cases } from '../trainers/method-cases.ts'
 import { folder } from '../trainers/tiny.ts'
 import { trained } from '../trainers/trained.ts'
@@ -126,12 +126,9 @@ describe('a bundle that does not fit is refused at the start, by name', () => {
 })
 
 test('numbers far beyond the data overflow, and are refused; the others of the batch are not', async () => {
-  const { url } = await serve(
-    changed((m) => {
-      m.input.range = [0, 0.001]
-    }),
-    { maxDelay: 50 },
-  )
+  const tiny = { mean: Array(64).fill(0), std: Array(64).fill(0.001) }
+  const wide = changed((m) => Object.assign(m.input, { range: null, transform: tiny }))
+  const { url } = await serve(wide, { maxDelay: 50 })
   const [wild, tame] = await Promise.all(
     [3e38, 0.0005].map((v) => post(`${url}/classify`, { instances: [Array(64).fill(v)] })),
   )

@@ -169,6 +169,23 @@ describe('other models', () => {
     await run.model.dispose()
   })
 
+  test('a model of discrete x judges every pixel as the nearer of its two values, and draws such', async () => {
+    const run = await trained(cases.find((c) => c.method === 'rbm') ?? raise())
+    const path = join(folder(), 'rbm')
+    await exportBundle(run, path)
+    const { url } = await serve(path)
+    const grey = [...digits.raw.subarray(0, 64)]
+    const { body } = await post(`${url}/classify`, { instances: [grey, grey.map((v) => (v > 8 ? 16 : 0))] })
+    const { predictions } = body as { predictions: { logProb: number }[] }
+    const states = Float32Array.from(grey, (v) => (v > 8 ? 1 : -1))
+    const energy = await run.model.energy(hostTensor(states, [1, 1, 8, 8]))
+    expect(predictions.map((p) => p.logProb)).toEqual([predictions[0]?.logProb, predictions[0]?.logProb])
+    expect(predictions[0]?.logProb).toBeCloseTo(-(energy[0] as number), 3)
+    const drawn = (await post(`${url}/sample`, { count: 2, steps: 2 })).body as { samples: unknown[] }
+    expect(new Set(drawn.samples.flat(4))).toEqual(new Set([0, 16]))
+    await run.model.dispose()
+  })
+
   test('a flow has normalised densities and draws exactly, the same from the same seed', async () => {
     const run = await trained(cases.find((c) => c.method === 'maximumLikelihood') ?? raise())
     const path = join(folder(), 'flow')

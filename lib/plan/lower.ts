@@ -36,7 +36,7 @@ export function lower(wanted: readonly Tensor[]): LoweredGraph {
 }
 
 /** Most elements that are scaled one by one before they are summed, to save the loop that would scale the sum. */
-const smallSum = 131072
+const smallSum = 8192
 
 /** Outputs that are constant multiples of small sums (means), as sums of multiples: one loop instead of two. */
 function scaledInside(outputs: readonly Tensor[]): Tensor[] {

@@ -15,7 +15,7 @@ export const defaultBudget = 8
 const freeLeaves = 6
 
 /** Operations that larger loops may spend on small values between them, to save the loop that would make those: about what its start costs. */
-const repeatLimit = 131072
+const repeatLimit = 8192
 /** Operands that a repeated small value may have. */
 const repeatLeaves = 3
 

@@ -83,15 +83,19 @@ function ofUniform(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor 
   return b.broadcast(b.make('mul', [placed, b.scalar(k, 'float32')], {}), c.type.shape)
 }
 
-/** The product of a matrix that a loop computes and a vector: a sum in that loop, and the matrix need not be stored for it. */
+/**
+ * A sum over the rows of a matrix that a loop computes, weighted by a vector: a sum in that loop, and the matrix need not be stored for it. (Along
+ * the columns a product is faster than a loop's sum.)
+ */
 function timesVector(b: GraphBuilder, c: Candidate, x: Tensor, y: Tensor): Tensor | undefined {
   const [m, n] = c.type.shape as [number, number]
   if (c.type.shape.length !== 2 || (m !== 1 && n !== 1) || x.rank !== 2 || y.rank !== 2) return undefined
   const [matrix, vector] = n === 1 ? [x, y] : [y, x]
   if (b.definition(matrix.op.name).kind !== 'elementwise') return undefined
   const summed = n === 1 ? (c.attrs.transposeA === true ? 0 : 1) : c.attrs.transposeB === true ? 1 : 0
-  const placed = b.reshape(vector, summed === 1 ? [1, vector.size] : [vector.size, 1])
-  const sums = b.make('sum', [b.make('mul', [matrix, placed], {})], { axes: [summed], keepDims: false })
+  if (summed !== 0) return undefined
+  const placed = b.reshape(vector, [vector.size, 1])
+  const sums = b.make('sum', [b.make('mul', [matrix, placed], {})], { axes: [0], keepDims: false })
   return b.reshape(sums, c.type.shape)
 }
 

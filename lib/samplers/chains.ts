@@ -7,6 +7,7 @@ import { checkInteger } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape } from '../graph/shape.ts'
+import { checkPrecision, type Precision } from '../runtime/compile.ts'
 import { type Instruction, makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, runStage, type Stage, State } from '../runtime/state.ts'
 import {
@@ -34,6 +35,8 @@ export interface ChainsOptions extends SourceOptions {
   readonly start?: HostTensor | StartOptions
   /** Every random number follows from it. Default 0. */
   readonly seed?: number
+  /** 'bfloat16': the model's products and convolutions multiply bfloat16, x and energies stay float32; see `CompileOptions`. Default 'float32'. */
+  readonly precision?: Precision
 }
 
 export type { AdvanceOptions, ChainInfo, DrawOptions, Draws, RunOptions } from './chain-info.ts'
@@ -73,7 +76,8 @@ export class Chains {
     const shape = shapeOf('Chains', source, given?.shape)
     const count = given === undefined ? (options.chains ?? 100) : (given.shape[0] ?? 0)
     checkStart(count, given, shape)
-    const state = new State(deviceOf(source))
+    checkPrecision(options.precision)
+    const state = new State(deviceOf(source), options.precision)
     let chains: Chains | undefined
     try {
       await state.put(stages.KEY, keyFromSeed(options.seed ?? 0))
@@ -345,7 +349,7 @@ function pieceOf(steps: number, done: number, wanted: number): number {
   return Math.min(512, Math.max(8, Math.ceil((wanted - done) * each)))
 }
 
-const optionNames = ['sampler', 'chains', 'start', 'seed', 'class', 'norm', 'sigma', 'temperature']
+const optionNames = ['sampler', 'chains', 'start', 'seed', 'class', 'norm', 'sigma', 'temperature', 'precision']
 
 /** A misspelled option would be left out in silence. */
 function checkNames(options: ChainsOptions): void {

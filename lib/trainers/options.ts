@@ -39,8 +39,8 @@ export interface CommonOptions {
   readonly seed?: number
   readonly recovery?: RecoveryOptions
   /**
-   * 'bfloat16': products and convolutions of training and of the run's own sampling multiply bfloat16; weights, optimizer, x and statistics
-   * stay float32. Needs a processor with AVX512-BF16. Default 'float32'.
+   * 'bfloat16': products and convolutions of training, its chains included, multiply bfloat16; weights, optimizer, x and statistics
+   * stay float32, in memory and in checkpoints. Needs a processor with AVX512-BF16. Default 'float32'.
    */
   readonly precision?: Precision
 }

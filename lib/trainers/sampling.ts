@@ -7,6 +7,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import type { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import * as ops from '../ops/index.ts'
+import { checkPrecision, type Precision } from '../runtime/compile.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, State } from '../runtime/state.ts'
 import type { DataDescription } from './checkpoint.ts'
@@ -28,6 +29,8 @@ export interface SampleOptions {
   readonly from?: 'buffer' | 'start' | 'model'
   /** Default 0. */
   readonly seed?: number
+  /** 'bfloat16': see `CompileOptions`; whatever the run was trained with. Default 'float32'. */
+  readonly precision?: Precision
   readonly signal?: AbortSignal
   readonly onProgress?: (done: number, total: number) => void
 }
@@ -57,7 +60,8 @@ export async function drawSamples(source: SampleSource, options: SampleOptions):
   const { count = 100, signal, onProgress, seed = 0 } = options
   checkInteger('sample: count', count, 1)
   checkClass(source, options.class)
-  const state = new State(source.model.device)
+  checkPrecision(options.precision)
+  const state = new State(source.model.device, options.precision)
   try {
     for (const v of source.model.network.variables) await state.put(v.name, source.model.value(v.name))
     for (const [name, value] of source.tensors) await state.put(name, value)

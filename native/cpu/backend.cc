@@ -67,6 +67,7 @@ class CpuBackend final : public Backend {
   HalfUse half_use(const Instruction& instruction, int input) override {
     switch (instruction.op) {
       case op_loop: return loop_half_use(instruction, input);
+      case op_slice: return slice_half_use(instruction, input);
       case op_matmul: return matmul_half_use(instruction, input);
       case op_conv2d:
       case op_conv2d_input_grad:
@@ -75,7 +76,7 @@ class CpuBackend final : public Backend {
     }
   }
   void choose_layouts(Instruction& instruction) override {
-    const bool knows_half = instruction.op == op_loop || instruction.op == op_matmul;
+    const bool knows_half = instruction.op == op_loop || instruction.op == op_matmul || instruction.op == op_slice;
     for (TensorDesc& t : instruction.inputs) {
       if (!knows_half) t.layout = full_layout(t.layout);
     }

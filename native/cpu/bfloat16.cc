@@ -4,18 +4,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cpu/bf16_target.h"
 #include "cpu/dnnl.h"
-
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define LANGEVIN_BF16 1
-#if !defined(__clang__)  // GCC 12's own header reads what it calls undefined
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-#define BF16_CODE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
-#define BF16_INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma"), always_inline)) inline
-#endif
 
 namespace langevin {
 
@@ -29,47 +19,10 @@ bool bf16_available() {
 
 namespace {
 
-__mmask16 BF16_INLINE first16(int64_t n) { return n >= 16 ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : static_cast<__mmask16>((1u << n) - 1); }
-
-// 16 elements, those beyond `mask` zero, as float32 or as bfloat16.
-BF16_INLINE __m512 load_floats(const void* half, __mmask16 mask) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, half)), 16));
-}
+// 16 elements in bfloat16.
 BF16_INLINE __m256i load_halves(const char* from, bool half, __mmask16 mask) {
   if (half) return _mm256_maskz_loadu_epi16(mask, from);
-  return (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from));
-}
-
-// Words of 16 columns from two rows: column j of both in word j.
-BF16_INLINE __m512i interleave(__m256i even, __m256i odd) {
-  return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
-}
-
-// 16 x 16 words, turned.
-BF16_INLINE void turn(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {  // 128-bit parts: rows i, i+4, i+8, i+12
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
+  return round_floats(_mm512_maskz_loadu_ps(mask, from));
 }
 
 // 16 columns, from column `first` on, of a matrix as it is.
@@ -117,7 +70,7 @@ BF16_CODE void multiply(const uint32_t* a, int64_t row, int64_t pair, const uint
   for (int i = 0; i < M; ++i) {
     for (int j = 0; j < N; ++j) {
       const __mmask16 m = j == N - 1 ? mask : __mmask16(0xffff);
-      if (half) _mm256_mask_storeu_epi16(c + (i * ldc + 16 * j) * 2, m, (__m256i)_mm512_cvtneps_pbh(sum[i][j]));
+      if (half) _mm256_mask_storeu_epi16(c + (i * ldc + 16 * j) * 2, m, round_floats(sum[i][j]));
       else _mm512_mask_storeu_ps(c + (i * ldc + 16 * j) * 4, m, sum[i][j]);
     }
   }
@@ -154,10 +107,10 @@ BF16_CODE void bf16_store(const void* floats, const void*, const void*, void* ha
   const float* from = static_cast<const float*>(floats);
   uint16_t* to = static_cast<uint16_t*>(half);
   size_t i = 0;
-  for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
+  for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), round_floats(_mm512_loadu_ps(from + i)));
   if (i < n) {
     const __mmask16 mask = first16(static_cast<int64_t>(n - i));
-    _mm256_mask_storeu_epi16(to + i, mask, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from + i)));
+    _mm256_mask_storeu_epi16(to + i, mask, round_floats(_mm512_maskz_loadu_ps(mask, from + i)));
   }
 }
 

@@ -14,6 +14,7 @@
 #include "cpu/conv_direct.h"
 #include "cpu/conv_narrow.h"
 #include "cpu/dnnl.h"
+#include "cpu/winograd_bf16.h"
 #include "ops/registry.h"
 
 namespace langevin {
@@ -31,12 +32,17 @@ size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 //   640->640 at 8x8: batch 4  258/314  260/306  196/265, batch 16  269/572  266/568  195/500;  64->64 at 8x8: batch 1  237/86, batch 8  270/357 273/232 234/203
 // So: enough channels on both sides, tiles that are mostly full, and enough tiles to amortise the transformed weights.
 // LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it, =auto (or unset) follows the rule.
-bool prefer_winograd(ConvDirection direction, const ConvGeometry& g) {
+std::string winograd_setting() {
   const char* variable = std::getenv("LANGEVIN_WINOGRAD");
   const std::string setting = variable == nullptr || *variable == 0 ? "auto" : variable;
   if (setting != "0" && setting != "1" && setting != "auto") {
     throw PlanError("LANGEVIN_WINOGRAD must be 0 (never), 1 (wherever it exists) or auto; got '" + setting + "'");
   }
+  return setting;
+}
+
+bool prefer_winograd(ConvDirection direction, const ConvGeometry& g) {
+  const std::string setting = winograd_setting();
   if (setting == "0") return false;
   if (g.kh != 3 || g.kw != 3 || g.stride[0] != 1 || g.stride[1] != 1 || g.dilation[0] != 1 || g.dilation[1] != 1 || g.groups != 1) return false;
   // oneDNN 2.6.3 offers Winograd for uneven padding too and then returns a wrong input gradient.
@@ -292,12 +298,56 @@ class NarrowConvKernel : public Kernel {
   NarrowConv conv_;
 };
 
+// bfloat16 by Winograd. Kernels of one plan share the transformed weights of a parameter; the first of them makes and keeps them.
+class WinogradKernel : public Kernel {
+ public:
+  WinogradKernel(const Instruction& in, const WinogradBf16& conv)
+      : conv_(conv), half_(is_half(in.outputs[0].layout)), bias_(in.inputs.size() > 2), parameter_(in.input_is_parameter[1]) {
+    if (!parameter_) return;
+    std::weak_ptr<PackedParameter>& known = (*in.parameters)[std::to_string(in.input_values[1]) + (conv.turned ? " winograd turned" : " winograd")];
+    packed_ = known.lock();
+    if (packed_) return;
+    packed_ = std::make_shared<PackedParameter>();
+    known = packed_;
+    owner_ = true;
+  }
+
+  const char* kind() const override { return "bf16"; }
+  size_t workspace() const override { return align64(conv_.workspace()) + (parameter_ ? 0 : conv_.packed_bytes()); }
+  size_t persistent() const override { return owner_ ? conv_.packed_bytes() : 0; }
+
+  void run(const KernelArgs& args) override {
+    const float* weights = static_cast<const float*>(args.inputs[1]);
+    const void* packed;
+    if (!parameter_) {
+      void* place = static_cast<char*>(args.workspace) + align64(conv_.workspace());
+      conv_.pack(weights, place);
+      packed = place;
+    } else {
+      if (owner_ && (packed_->version != args.input_versions[1] || packed_->memory != args.persistent)) {
+        conv_.pack(weights, args.persistent);
+        *packed_ = {args.input_versions[1], args.persistent};
+      }
+      packed = packed_->memory;
+    }
+    conv_.run(args.inputs[0], packed, bias_ ? static_cast<const float*>(args.inputs[2]) : nullptr, args.outputs[0], half_, args.workspace);
+  }
+
+ private:
+  WinogradBf16 conv_;
+  bool half_, bias_, parameter_, owner_ = false;
+  std::shared_ptr<PackedParameter> packed_;
+};
+
 std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection direction) {
   const ConvGeometry g = conv_geometry(in, direction);
   const TensorDesc& x = direction == ConvDirection::InputGrad ? in.outputs[0] : in.inputs[0];
   const TensorDesc& y = direction == ConvDirection::Forward ? in.outputs[0] : direction == ConvDirection::InputGrad ? in.inputs[0] : in.inputs[1];
   NarrowConv narrow;
   if (NarrowConv::from(direction, g, in.inputs[0].layout, in.outputs[0].layout, &narrow)) return std::make_unique<NarrowConvKernel>(narrow);
+  WinogradBf16 winograd;
+  const bool half_source = block_of(in.outputs[0].layout) == 16 && in.inputs[0].layout == Layout::Blocked16Half;
+  if (half_source && winograd_setting() != "0" && WinogradBf16::from(direction, g, &winograd)) return std::make_unique<WinogradKernel>(in, winograd);
   if (!g.empty()) {
     const DnnlFormat x_format = dnnl_format(x.layout), y_format = dnnl_format(y.layout);
     const DnnlHalf half = half_operands(direction, x.layout, y.layout);

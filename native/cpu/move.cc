@@ -71,6 +71,42 @@ uint32_t pattern_of(double value, DType dtype) {
   }
 }
 
+// A slice of a bfloat16 value that is small beside it (the first pixel of each channel, by which a norm shifts its sums), as plain float32.
+class HalfSliceKernel : public Kernel {
+ public:
+  HalfSliceKernel(const Instruction& in, const SliceGeometry& g) : shape_(in.outputs[0].shape), step_(g.step) {
+    const TensorDesc& from = in.inputs[0];
+    block_ = block_of(from.layout);
+    strides_ = row_major_strides(from.shape);
+    if (block_ > 1) {  // of [N, C/b, H, W, b]; within a block the channels are neighbours
+      strides_[3] = block_, strides_[2] = block_ * from.shape[3];
+      area_ = from.shape[2] * from.shape[3] * block_;
+    }
+    start_ = g.start;
+  }
+
+  void run(const KernelArgs& args) override {
+    const uint16_t* from = static_cast<const uint16_t*>(args.inputs[0]);
+    float* to = static_cast<float*>(args.outputs[0]);
+    const int64_t size = size_of(shape_);
+    for (int64_t i = 0; i < size; ++i) {
+      int64_t rest = i, offset = 0;
+      for (size_t axis = shape_.size(); axis-- > 0;) {
+        const int64_t at = start_[axis] + rest % shape_[axis] * step_[axis];
+        rest /= shape_[axis];
+        offset += block_ > 1 && axis == 1 ? at / block_ * area_ + at % block_ : at * strides_[axis];
+      }
+      const uint32_t bits = static_cast<uint32_t>(from[offset]) << 16;
+      std::memcpy(to + i, &bits, sizeof bits);
+    }
+  }
+
+ private:
+  Shape shape_, strides_;
+  std::vector<int64_t> start_, step_;
+  int64_t block_ = 1, area_ = 0;
+};
+
 // Keeps the layout of the inputs when all are blocked alike and `whole_blocks` holds of that block size.
 template <class Condition>
 void keep_blocked(Instruction& in, Condition whole_blocks) {
@@ -87,8 +123,17 @@ void keep_blocked(Instruction& in, Condition whole_blocks) {
 }  // namespace
 
 void layout_transpose(Instruction& in) { layout_plain(in); }
+HalfUse slice_half_use(const Instruction& in, int) {
+  const bool small = in.inputs[0].dtype == DType::F32 && in.outputs[0].size() <= 4096 && in.outputs[0].size() * 16 <= in.inputs[0].size();
+  return small ? HalfUse::May : HalfUse::No;
+}
+
 void layout_slice(Instruction& in) {
   const SliceGeometry g = slice_geometry(in);
+  if (is_half(in.inputs[0].layout)) {
+    if (slice_half_use(in, 0) == HalfUse::May) return;  // as it comes, to plain float32
+    in.inputs[0].layout = full_layout(in.inputs[0].layout);
+  }
   keep_blocked(in, [&](int64_t b) { return g.start[1] % b == 0 && g.stop[1] % b == 0 && g.step[1] == 1 && g.stop[1] > g.start[1]; });
 }
 void layout_pad(Instruction& in) {
@@ -117,6 +162,7 @@ std::unique_ptr<Kernel> make_transpose(const Instruction& in) {
 
 std::unique_ptr<Kernel> make_slice(const Instruction& in) {
   SliceGeometry g = slice_geometry(in);
+  if (is_half(in.inputs[0].layout)) return std::make_unique<HalfSliceKernel>(in, g);
   const int64_t block = block_of(in.inputs[0].layout);
   if (block > 1) {
     g.start[1] /= block;

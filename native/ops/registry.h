@@ -28,9 +28,10 @@ namespace langevin {
 #include "ops/ops.def"
 #undef LANGEVIN_OP
 
-// What Backend::half_use says of the ops that may read bfloat16: loops, convolutions, products. Written beside their layout functions.
+// What Backend::half_use says of the ops that may read bfloat16: loops, convolutions, products, small slices. Written beside their layout functions.
 HalfUse loop_half_use(const Instruction& instruction, int input);
 HalfUse conv_half_use(const Instruction& instruction, int input);
+HalfUse slice_half_use(const Instruction& instruction, int input);
 HalfUse matmul_half_use(const Instruction& instruction, int input);
 
 // Plain (or blocked) in, blocked (or plain) out; float32, rank 4, equal shapes. Written beside the kernels (native/cpu/reorder.cc).

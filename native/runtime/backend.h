@@ -2,6 +2,7 @@
 // a CUDA plugin implements the same interface in a library of its own.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,6 +15,13 @@ namespace langevin {
 // What bfloat16 is to an operand: it needs float32; it reads either; it is what a product wants, which makes storing it so worth while.
 enum class HalfUse : uint8_t { No, May, Wanted };
 
+// A parameter in a form of a kernel's own, which kernels of one plan that read the same value share: the first makes it.
+struct PackedParameter {
+  uint64_t version = 0;  // 0: not made yet
+  const void* memory = nullptr;
+};
+using PackedParameters = std::map<std::string, std::weak_ptr<PackedParameter>>;
+
 // One decoded and checked instruction of a plan (ops.def lists the ops; docs/architecture.md their attributes).
 struct Instruction {
   int op = 0;  // index into ops.def
@@ -22,6 +30,8 @@ struct Instruction {
   std::vector<TensorDesc> outputs;
   nlohmann::json attr;
   std::vector<bool> input_is_parameter;  // the value is a plan input or a constant (its contents keep a version, see KernelArgs)
+  std::vector<int> input_values;                // which values of the plan the inputs are
+  std::shared_ptr<PackedParameters> parameters;  // of the plan; its instructions run in the order in which their kernels are made
   bool bfloat16 = false;              // the plan's precision
   std::vector<HalfUse> half_outputs;  // with bfloat16: No where any reader of that output says so, else Wanted where any does
 };

@@ -145,6 +145,8 @@ class Lowering {
   void instruction(const DecodedCode& code) {
     Instruction instruction = code.instruction;
     instruction.bfloat16 = plan_.bfloat16;
+    instruction.input_values = code.inputs;
+    instruction.parameters = parameters_;
     for (int value : code.outputs) instruction.half_outputs.push_back(plan_.bfloat16 ? half_[value] : HalfUse::No);
     for (size_t i = 0; i < code.inputs.size(); ++i) instruction.inputs[i].layout = existing(code.inputs[i]);
     backend_.choose_layouts(instruction);
@@ -347,6 +349,7 @@ class Lowering {
   Backend& backend_;
   Lowered out_;
   std::vector<Slots> slots_;
+  std::shared_ptr<PackedParameters> parameters_ = std::make_shared<PackedParameters>();
   std::vector<HalfUse> half_;  // by value, with bfloat16
   std::vector<std::vector<int>> readers_;
   std::vector<int> producer_;

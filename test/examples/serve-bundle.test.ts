@@ -11,8 +11,8 @@ import { Units } from '../../examples/serve/src/units.ts'
 import { Dataset } from '../../lib/data/dataset.ts'
 import { atStates } from '../../lib/data/discrete.ts'
 import { standardize } from '../../lib/data/standardize.ts'
+import { exportBundle } from '../../lib/export/bundle.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
-import { exportBundle } from '../../lib/trainers/run-export-bundle.ts'
 import { cases } from '../trainers/method-cases.ts'
 import { folder } from '../trainers/tiny.ts'
 import { trained } from '../trainers/trained.ts'
@@ -126,12 +126,9 @@ describe('a bundle that does not fit is refused at the start, by name', () => {
 })
 
 test('numbers far beyond the data overflow, and are refused; the others of the batch are not', async () => {
-  const { url } = await serve(
-    changed((m) => {
-      m.input.range = [0, 0.001]
-    }),
-    { maxDelay: 50 },
-  )
+  const tiny = { mean: Array(64).fill(0), std: Array(64).fill(0.001) }
+  const wide = changed((m) => Object.assign(m.input, { range: null, transform: tiny }))
+  const { url } = await serve(wide, { maxDelay: 50 })
   const [wild, tame] = await Promise.all(
     [3e38, 0.0005].map((v) => post(`${url}/classify`, { instances: [Array(64).fill(v)] })),
   )
@@ -169,6 +166,23 @@ describe('other models', () => {
     const png = encode({ width: 2, height: 1, channels: 1, data: new Uint8Array(2) })
     expect(await post(`${url}/classify`, png, { 'content-type': 'image/png' })).toMatchObject({ status: 415 })
     expect(await post(`${url}/sample`, {}, { accept: 'image/png' })).toMatchObject({ status: 406 })
+    await run.model.dispose()
+  })
+
+  test('a model of discrete x judges every pixel as the nearer of its two values, and draws such', async () => {
+    const run = await trained(cases.find((c) => c.method === 'rbm') ?? raise())
+    const path = join(folder(), 'rbm')
+    await exportBundle(run, path)
+    const { url } = await serve(path)
+    const grey = [...digits.raw.subarray(0, 64)]
+    const { body } = await post(`${url}/classify`, { instances: [grey, grey.map((v) => (v > 8 ? 16 : 0))] })
+    const { predictions } = body as { predictions: { logProb: number }[] }
+    const states = Float32Array.from(grey, (v) => (v > 8 ? 1 : -1))
+    const energy = await run.model.energy(hostTensor(states, [1, 1, 8, 8]))
+    expect(predictions.map((p) => p.logProb)).toEqual([predictions[0]?.logProb, predictions[0]?.logProb])
+    expect(predictions[0]?.logProb).toBeCloseTo(-(energy[0] as number), 3)
+    const drawn = (await post(`${url}/sample`, { count: 2, steps: 2 })).body as { samples: unknown[] }
+    expect(new Set(drawn.samples.flat(4))).toEqual(new Set([0, 16]))
     await run.model.dispose()
   })
 

@@ -89,6 +89,12 @@ describe('/classify', () => {
     expect(predictions[0]?.logProb).toBeCloseTo(own.predictions[0]?.logProb as number, 1)
   })
 
+  test('numbers a little beyond the range are left to log p(x)', async () => {
+    const image = flat(0, 1)[0] as number[]
+    const { predictions } = await classify({ instances: [image.with(0, 32), image.with(0, -16)] })
+    expect(predictions.map((p) => Number.isFinite(p.logProb))).toEqual([true, true])
+  })
+
   test('top leaves the most probable', async () => {
     const all = await classify({ instances: flat(0, 1) })
     const some = await classify({ instances: flat(0, 1) }, '?top=2')
@@ -98,6 +104,7 @@ describe('/classify', () => {
   })
 
   const image = Array.from({ length: 64 }, () => 1)
+  const bytesOf255 = new Uint8Array(64).fill(255)
   const octets = { 'content-type': 'application/octet-stream' }
   const png = { 'content-type': 'image/png' }
   const wrongPng = encode({ width: 4, height: 8, channels: 1, data: new Uint8Array(32) })
@@ -162,6 +169,24 @@ describe('/classify', () => {
       422,
       'E_VALUE',
       /\[5\] is 1e\+39/,
+    ],
+    [
+      'other units',
+      { instances: [image, image.with(5, 33)] },
+      '',
+      {},
+      422,
+      'E_VALUE',
+      /number 5 of example 1 is 33; expected 0 to 16, the range/,
+    ],
+    [
+      'bytes in other units',
+      bytesOf255,
+      '?dtype=uint8',
+      octets,
+      422,
+      'E_VALUE',
+      /number 0 of example 0 is 255; expected 0 to 16/,
     ],
     ['prototypes', '{"instances": [], "__proto__": {}}', '', {}, 400, 'E_JSON', /not valid JSON/],
     [

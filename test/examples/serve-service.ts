@@ -7,9 +7,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll } from 'vitest'
 import type { createService as CreateService, Service } from '../../examples/serve/src/app.ts'
 import type { ServeOptions } from '../../examples/serve/src/options.ts'
+import { exportBundle } from '../../lib/export/bundle.ts'
 import { JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
 import { openRun, type Run } from '../../lib/trainers/run.ts'
-import { exportBundle } from '../../lib/trainers/run-export-bundle.ts'
 import { convNet, fitAll, folder, smallPlusPlus, someDigits } from '../trainers/tiny.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))

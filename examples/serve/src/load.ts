@@ -146,6 +146,7 @@ async function hit(
     connections: Math.min(connections, amount),
     amount,
     timeout: 30,
+    sampleInt: 100,
     requests: bodies.map((body) => ({ method: 'POST' as const, headers, body })),
     setupClient: (client) => {
       client.on('response', (_status: number, _bytes: number, milliseconds: number) => {
@@ -161,7 +162,7 @@ async function hit(
   const sorted = times.sort((a, b) => a - b)
   const quantile = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
   const { sent } = result.requests
-  // To the last answer: autocannon itself ends at whole seconds.
+  // To the last answer: autocannon itself ends at its next sample.
   const seconds = (last - begun) / 1000
   const [ok, refused, failed] = [result['2xx'], result.non2xx, result.errors]
   return {

@@ -34,7 +34,7 @@ export function rowsOfJson(body: unknown, format: RowsFormat): Float32Array {
   const rows = new Float32Array(instances.length * width)
   for (const [i, instance] of instances.entries())
     fillExample(rows, i * width, instance, `instances[${i}]`, format.shape)
-  return rows
+  return checkRange(rows, format)
 }
 
 /** Little-endian float32, or bytes, one example after the other. */
@@ -51,7 +51,7 @@ export function rowsOfBytes(bytes: Buffer, dtype: 'float32' | 'uint8', format: R
   }
   const count = bytes.length / stride
   checkCount(count, format)
-  if (dtype === 'uint8') return Float32Array.from(bytes)
+  if (dtype === 'uint8') return checkRange(Float32Array.from(bytes), format)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const rows = new Float32Array(count * width)
   for (let i = 0; i < rows.length; i++) {
@@ -59,7 +59,7 @@ export function rowsOfBytes(bytes: Buffer, dtype: 'float32' | 'uint8', format: R
     if (!Number.isFinite(v)) throw notFinite(`number ${i % width} of example ${Math.floor(i / width)}`, v)
     rows[i] = v
   }
-  return rows
+  return checkRange(rows, format)
 }
 
 /** One picture of the model's size; 0 is the low end of the data's range, white its high end. */
@@ -92,6 +92,24 @@ function checkCount(count: number, { most }: RowsFormat): void {
     value: count,
     expected: `1 to ${most} in a request`,
     ...(count === 0 ? {} : { remedy: 'Send them in several requests' }),
+  })
+}
+
+/**
+ * Refuses numbers further beyond the range of the data than the range is wide: most often they come in other units (0..255 for 0..16), and
+ * there, where no data ever were, log p(x) can be as high as it likes. Less, as samplers without bounds overshoot, log p(x) has to judge.
+ */
+function checkRange(rows: Float32Array, { range, shape }: RowsFormat): Float32Array {
+  if (range === null) return rows
+  const [low, high] = range
+  const at = rows.findIndex((v) => v < 2 * low - high || v > 2 * high - low)
+  if (at < 0) return rows
+  const width = sizeOf(shape)
+  throw new ServeError('E_VALUE', {
+    what: `number ${at % width} of example ${Math.floor(at / width)}`,
+    value: rows[at],
+    expected: `${low} to ${high}, the range of the data`,
+    remedy: 'Send numbers in the units of the data: see "input" of GET /model',
   })
 }
 

@@ -2,7 +2,7 @@
  * The training steps that the benchmark times, as methods of the shared engine (lib/trainers/engine.ts): the same program, guards and
  * update that a trainer runs, on one fixed batch and without a buffer, as the peers' scripts do. Not for training.
  */
-import { grad, hvp } from '../autodiff/index.ts'
+import { grad } from '../autodiff/index.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sizeOf } from '../graph/shape.ts'
@@ -11,6 +11,7 @@ import type { Network } from '../nn/network.ts'
 import { energyNetwork } from '../nn/networks.ts'
 import { Variables } from '../nn/variables.ts'
 import { jemLoss } from '../objectives/jem.ts'
+import { slicedWith } from '../objectives/score-matching.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import type { Recorder, State } from '../runtime/state.ts'
@@ -234,11 +235,8 @@ function denoisingLoss(sigma: number): Loss {
 const slicedLoss: Loss = (network, variables, r) => {
   const x = r.read(DATA)
   const v = ops.normal(r.read(KEY), x.shape, STREAM_NOISE)
-  const total = ops.sum(network.energy(x, { variables, norm: 'batch' }))
-  const [gradient] = grad(total, [x])
-  const [curvature] = hvp(total, [x], [v])
-  const terms = ops.sub(ops.mul(ops.square(gradient as Tensor), 0.5), ops.mul(curvature as Tensor, v))
-  return ops.mul(ops.sum(terms), 1 / (x.shape[0] as number))
+  const energy = (p: Tensor) => network.energy(p, { variables, norm: 'batch' })
+  return slicedWith(energy, x, ops.unsqueeze(v, 0)).loss
 }
 
 /** Logistic regression of data against standard normal noise, one draw a datum (Gutmann & Hyvärinen 2010); the network's energy includes log Z. */

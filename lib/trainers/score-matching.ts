@@ -29,8 +29,8 @@ import { Trainer } from './trainer.ts'
 
 /**
  * How the objective is estimated. Costs are of one step, in forward passes of the energy over the batch; a plain classifier step is 3.
- * - `exact`: the Hessian's trace by one product per dimension: 12·d. For d up to about 50.
- * - `sliced` (Song 2019): random projections instead of the trace: 12 a projection.
+ * - `exact`: the Hessian's trace by one product per dimension: 6 + 3·d up to eight dimensions at once. For d up to about 50.
+ * - `sliced` (Song 2019): random projections instead of the trace: 9 with one.
  * - `finiteDifference` (Pang 2020): projections from energies alone: 9 with one projection; no second derivative anywhere.
  * - `denoising` (Vincent 2011): the data blurred by N(0, σ²): 12 (6 without antithetic pairs).
  * - `multiscale` (NCSN, Song & Ermon 2019): denoising at a ladder of levels with a noise-conditioned network (option `sigma` of mlp,

@@ -13,7 +13,7 @@ import { readSafetensors } from '../runtime/safetensors.ts'
 import { keyFromSeed } from '../runtime/state.ts'
 import { type Flow, type FlowConfig, flowNetwork } from './flow.ts'
 import { buildFlow } from './flows.ts'
-import { Model } from './model.ts'
+import { Model, type ModelOptions } from './model.ts'
 import { type Pass, type VariableSpec, Variables } from './variables.ts'
 
 export interface FlowBatchOptions {
@@ -43,7 +43,7 @@ export class FlowModel extends Model {
   private readonly maps = new Map<string, Promise<Compiled>>()
 
   /** Initial values follow from `seed` (default 0) and the variables' names. */
-  constructor(flow: Flow, options: { readonly seed?: number; readonly device?: Device } = {}) {
+  constructor(flow: Flow, options: ModelOptions = {}) {
     super(flowNetwork(flow), options)
     this.flow = flow
   }

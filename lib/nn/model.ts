@@ -51,6 +51,15 @@ interface Compiled {
   readonly out: DeviceTensor
 }
 
+export interface ModelOptions {
+  /** Initial values follow from it; default 0. */
+  readonly seed?: number
+  /** Default 'cpu'. */
+  readonly device?: Device
+  /** All variables by name, in place of initial values. */
+  readonly values?: ReadonlyMap<string, HostTensor>
+}
+
 /** A network and the values of its variables. */
 export class Model {
   readonly network: Network
@@ -63,14 +72,7 @@ export class Model {
    * Initial values follow from `seed` and the variable's name alone, so adding a layer leaves the others' as they were. With `values` (all
    * variables by name) they are those instead. @throws LangevinError E_CHECKPOINT for values that do not fit
    */
-  constructor(
-    network: Network,
-    options: {
-      readonly seed?: number
-      readonly device?: Device
-      readonly values?: ReadonlyMap<string, HostTensor>
-    } = {},
-  ) {
+  constructor(network: Network, options: ModelOptions = {}) {
     this.network = network
     this.device = options.device ?? 'cpu'
     if (options.values !== undefined) checkValues(network, options.values, 'the given values', () => false)

@@ -288,7 +288,7 @@ const builders: Readonly<Record<string, (options: never) => Network>> = {
 
 /** Builds a network from its plain options, as a config file or a checkpoint holds them. */
 export function buildNetwork(config: { readonly kind: string } & Record<string, unknown>): Network {
-  const build = builders[config.kind]
+  const build = Object.hasOwn(builders, config.kind) ? builders[config.kind] : undefined
   if (config.kind === 'custom') {
     throw new LangevinError(
       'E_CONFIG',

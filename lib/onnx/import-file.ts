@@ -60,12 +60,22 @@ const readings: ReadonlyMap<number, Reading> = new Map<number, Reading>([
   [16, { name: 'bfloat16', bytes: 2, dtype: 'float32', at: (v, o) => upperHalf(v.getUint16(o, true)) }],
 ])
 
+const made: Readonly<Record<OnnxNumbers['dtype'], (size: number) => OnnxNumbers['data']>> = {
+  float32: (n) => new Float32Array(n),
+  int32: (n) => new Int32Array(n),
+  bool: (n) => new Uint8Array(n),
+}
+
 function limited(v: number): number {
   return Math.min(2 ** 31 - 1, Math.max(-(2 ** 31), v))
 }
 
+const word = new DataView(new ArrayBuffer(4))
+
+/** The float32 whose upper half these bits are. */
 function upperHalf(bits: number): number {
-  return new Float32Array(new Uint32Array([bits << 16]).buffer)[0] as number
+  word.setUint32(0, bits << 16)
+  return word.getFloat32(0)
 }
 
 /**
@@ -78,33 +88,26 @@ export async function numbersOf(file: OnnxFile, t: TensorProto, name = t.name): 
     throw tensorError(file, name, `element type ${t.dataType ?? 0} is not supported (numbers and booleans are)`)
   const shape = t.dims.map(Number)
   const size = sizeOf(shape)
+  if (!shape.every((d) => d >= 0) || !Number.isSafeInteger(size * reading.bytes))
+    throw tensorError(file, name, `${showShape(shape)} is no shape: the file is damaged`)
   const outside = t.dataLocation === externalLocation
   const raw = outside ? await externalBytes(file, t, name, size * reading.bytes) : t.rawData
-  const data =
-    reading.dtype === 'float32'
-      ? new Float32Array(size)
-      : new (reading.dtype === 'int32' ? Int32Array : Uint8Array)(size)
-  if (raw.byteLength > 0 || size === 0) {
-    if (raw.byteLength !== size * reading.bytes)
-      throw tensorError(
-        file,
-        name,
-        `${reading.name}${showShape(shape)} takes ${size * reading.bytes} bytes; there are ${raw.byteLength}: the file is damaged or cut short`,
-      )
-    if (reading.name === 'float32') new Uint8Array(data.buffer).set(raw)
-    else {
-      const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
-      for (let i = 0; i < size; i++) data[i] = reading.at(view, i * reading.bytes)
-    }
-  } else {
-    const listed = listedData(t, reading)
-    if (listed.length !== size)
-      throw tensorError(
-        file,
-        name,
-        `${reading.name}${showShape(shape)} holds ${size} elements; there are ${listed.length}: the file is damaged or cut short`,
-      )
-    data.set(listed)
+  // What is there is counted before room is made for what the shape says: a damaged shape may ask for gigabytes.
+  const listed = raw.byteLength > 0 || size === 0 ? undefined : listedData(t, reading)
+  const [needed, there, unit] =
+    listed === undefined ? [size * reading.bytes, raw.byteLength, 'bytes'] : [size, listed.length, 'numbers']
+  if (needed !== there)
+    throw tensorError(
+      file,
+      name,
+      `${reading.name}${showShape(shape)} takes ${needed} ${unit}; there are ${there}: the file is damaged or cut short`,
+    )
+  const data = made[reading.dtype](size)
+  if (listed !== undefined) data.set(listed)
+  else if (reading.name === 'float32') new Uint8Array(data.buffer).set(raw)
+  else {
+    const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
+    for (let i = 0; i < size; i++) data[i] = reading.at(view, i * reading.bytes)
   }
   const converted = reading.dtype === 'float32' && reading.name !== 'float32'
   return { dtype: reading.dtype, shape, data, ...(converted && { from: reading.name }) }
@@ -149,7 +152,7 @@ async function externalBytes(file: OnnxFile, t: TensorProto, name: string, lengt
   const given = Number(entry('length') ?? length)
   return withFile(path, async (handle) => {
     const size = await sizeOfFile(handle, path)
-    if (given !== length || !(offset >= 0) || offset + length > size)
+    if (given !== length || !Number.isSafeInteger(offset) || offset < 0 || offset + length > size)
       throw tensorError(
         file,
         name,

@@ -10,6 +10,7 @@ import { type AttributeValue, type ConstantRecord, type NodeRecord, toPlain } fr
 import { attributeType } from './format.ts'
 import {
   type AttributeProto,
+  type GraphProto,
   type NodeProto,
   type TensorProto,
   TensorProtoSchema,
@@ -53,6 +54,7 @@ export async function plainGraph(file: OnnxFile): Promise<PlainGraph> {
       'E_ONNX',
       `[onnx] ${file.source} has sparse weights, which are not supported; export it with dense ones`,
     )
+  checkOrder(file, graph)
   const tensors = new Map(graph.initializer.map((t) => [t.name, t]))
   const nodes: NodeRecord[] = []
   for (const [i, n] of graph.node.entries()) {
@@ -64,6 +66,31 @@ export async function plainGraph(file: OnnxFile): Promise<PlainGraph> {
   }
   const inputs = graph.input.filter((v) => !tensors.has(v.name)).map(graphInput)
   return { opset, nodes, tensors, inputs, outputs: graph.output.map((o) => o.name) }
+}
+
+/** Every value is made once, and before it is read, as the format demands: what follows relies on it, and a graph of circles has no end. */
+function checkOrder(file: OnnxFile, { node, input, initializer }: GraphProto): void {
+  const made = new Set([...input, ...initializer].map((v) => v.name))
+  const read = new Set<string>()
+  for (const [i, n] of node.entries()) {
+    for (const name of n.input) read.add(name)
+    for (const name of n.output.filter((o) => o !== '')) {
+      if (!made.has(name) && !read.has(name)) {
+        made.add(name)
+        continue
+      }
+      const why = made.has(name) ? 'which is there already' : 'which is read before'
+      throw new LangevinError(
+        'E_ONNX',
+        `[onnx] ${file.source}: node '${nodeName(n, i)}' (${n.opType}) makes the value '${name}', ${why}: the file is damaged (onnx.checker says more)`,
+        { node: nodeName(n, i), value: name },
+      )
+    }
+  }
+}
+
+function nodeName(n: NodeProto, index: number): string {
+  return n.name === '' ? (n.output[0] ?? `node ${index}`) : n.name
 }
 
 function isOnnx(n: NodeProto): boolean {
@@ -85,17 +112,18 @@ function constantOf(n: NodeProto): TensorProto | undefined {
 }
 
 async function nodeRecord(file: OnnxFile, n: NodeProto, index: number): Promise<NodeRecord> {
-  const attr: Record<string, AttributeValue> = {}
+  const found: [string, AttributeValue][] = []
   for (const a of n.attribute) {
     const value = await attributeOf(file, a)
-    if (value !== undefined) attr[a.name] = value
+    if (value !== undefined) found.push([a.name, value])
   }
   return {
     op: isOnnx(n) ? n.opType : `${n.domain}.${n.opType}`,
-    name: n.name === '' ? (n.output[0] ?? `node ${index}`) : n.name,
+    name: nodeName(n, index),
     in: [...n.input],
     out: [...n.output],
-    ...(Object.keys(attr).length > 0 && { attr }),
+    // An object of its own names, whatever they are ('__proto__' too).
+    ...(found.length > 0 && { attr: Object.fromEntries(found) }),
   }
 }
 

@@ -1,6 +1,7 @@
 /** Which tensors of a foreign graph are weights to train, which are kept as they are, and which are constants of the graph; and their names. */
 import { sizeOf } from '../graph/shape.ts'
 import type { NodeRecord, VariableRecord } from '../nn/imported/record.ts'
+import { modelOutputs } from '../nn/outputs.ts'
 
 /** What a tensor is used for. */
 export type Part = 'parameter' | 'statistic' | 'constant'
@@ -45,7 +46,9 @@ export class Uses {
     const carries = new Set([input])
     for (const node of nodes) {
       for (const [input, v] of node.in.entries()) {
-        this.readers.set(v, [...(this.readers.get(v) ?? []), { node, input }])
+        const known = this.readers.get(v)
+        if (known === undefined) this.readers.set(v, [{ node, input }])
+        else known.push({ node, input })
       }
       if (!node.in.some((v) => carries.has(v))) continue
       const layer = node.op in weightInputs && node.in.some((v) => isTensor(v) || (v !== '' && !carries.has(v)))
@@ -76,27 +79,22 @@ export class Uses {
 
   /** Readers of a value, through operators that only hand it on. */
   private usesOf(value: string): Use[] {
-    return (this.readers.get(value) ?? []).flatMap((u) =>
-      passive.has(u.node.op) && u.input === 0 ? u.node.out.flatMap((o) => this.usesOf(o)) : [u],
-    )
+    const found: Use[] = []
+    const values = new Set([value])
+    // The set grows while it is gone through.
+    for (const v of values)
+      for (const u of this.readers.get(v) ?? [])
+        if (passive.has(u.node.op) && u.input === 0) for (const o of u.node.out) values.add(o)
+        else found.push(u)
+    return found
   }
 }
 
-/** Names that the inputs and outputs of our own files take. */
-const reserved = [
-  'x',
-  'y',
-  'z',
-  'sigma',
-  'x0',
-  'logits',
-  'energy',
-  'score',
-  'class_score',
-  'features',
-  'log_prob',
-  'sample',
-  'log_prob_unnormalized',
+/** Names that the inputs and outputs of our own files take, of models and of samplers. */
+const reserved: readonly string[] = [
+  ...modelOutputs,
+  ...['x', 'y', 'z', 'sigma', 'epsilon', 'x0', 'steps', 'step_size', 'noise_scale', 'seed', 'noise', 'init_noise'],
+  ...['samples', 'energies', 'acceptance', 'trajectory', 'energy_trace'],
 ]
 
 /** Names for variables, as the file's but without what checkpoints and our own exports use for themselves; each once. */

@@ -20,9 +20,10 @@ import {
 } from '../nn/imported/record.ts'
 import { checkNodes } from '../nn/imported/rules.ts'
 import { Model } from '../nn/model.ts'
-import type { NetworkConfig } from '../nn/network.ts'
+import type { Network, NetworkConfig } from '../nn/network.ts'
 import { buildNetwork } from '../nn/networks.ts'
 import type { Device } from '../runtime/device.ts'
+import type { TensorProto } from './gen/onnx_pb.ts'
 import { numbersOf, type OnnxFile, readOnnxFile } from './import-file.ts'
 import { constantRecord, type GraphInput, neededNodes, type PlainGraph, plainGraph } from './import-graph.ts'
 import { type InputNormalization, inputMap } from './import-input.ts'
@@ -81,26 +82,29 @@ async function ownModel(file: OnnxFile, device: Device | undefined): Promise<Mod
     throw new LangevinError('E_ONNX', `[onnx] ${file.source} holds a ${kind}, no energy; import the model's own file`)
   const config = parsed(about.get('langevin.network'))
   if (config === undefined || config.kind === 'custom') return undefined
+  const network = builtFrom(config)
+  if (network === undefined) return undefined
+  const tensors = new Map(file.model.graph?.initializer.map((t) => [t.name, t]))
+  // All of them before any memory is taken: what the plan says has to be what the file holds.
+  const stored = network.variables.map(({ name, shape }) => ({ name, shape, tensor: tensors.get(name) }))
+  if (!stored.every(({ tensor, shape }) => tensor !== undefined && sameShape(tensor.dims.map(Number), shape)))
+    return undefined
+  const values = new Map<string, HostTensor>()
+  for (const { name, shape, tensor } of stored)
+    values.set(name, hostTensor((await numbersOf(file, tensor as TensorProto)).data, shape))
+  const options = { values, ...(device && { device }) }
+  return config.kind === 'flow'
+    ? new FlowModel(buildFlow(config.flow as FlowConfig), options)
+    : new Model(network, options)
+}
+
+/** The network of a plan in a file; undefined for one written in code, of another version or damaged: the graph itself is still there. */
+function builtFrom(config: NetworkConfig): Network | undefined {
   try {
-    const where = device === undefined ? {} : { device }
-    const model =
-      config.kind === 'flow'
-        ? new FlowModel(buildFlow(config.flow as FlowConfig), where)
-        : new Model(buildNetwork(config), where)
-    const tensors = new Map(file.model.graph?.initializer.map((t) => [t.name, t]))
-    const values = new Map<string, HostTensor>()
-    for (const { name, shape } of model.network.variables) {
-      const t = tensors.get(name)
-      if (t === undefined || !sameShape(t.dims.map(Number), shape)) return undefined
-      const { data } = await numbersOf(file, t)
-      values.set(name, hostTensor(data, shape))
-    }
-    await model.setValues(values, file.source)
-    return model
+    return buildNetwork(config)
   } catch (cause) {
-    // A composition of networks written in code, or a plan of another version: the graph itself is still there.
-    if (cause instanceof LangevinError && cause.code === 'E_CONFIG') return undefined
-    throw cause
+    if (cause instanceof LangevinError && cause.code === 'E_INTERNAL') throw cause
+    return undefined
   }
 }
 
@@ -204,15 +208,23 @@ function withoutSoftmax(
 
 /** Whether a value surely has one column: it comes from a layer with one output. */
 function oneColumn(graph: PlainGraph, makers: ReadonlyMap<string, NodeRecord>, value: string): boolean {
-  const node = makers.get(value)
-  if (node === undefined) return false
-  if (['Add', 'Identity', 'Reshape', 'Flatten', 'Squeeze'].includes(node.op))
-    return node.in.some((v) => oneColumn(graph, makers, v))
-  const dims = graph.tensors.get(node.in[1] ?? '')?.dims.map(Number)
-  if (dims === undefined) return false
-  if (node.op === 'Conv') return dims[0] === 1
-  if (node.op === 'Gemm') return dims[node.attr?.transB ? 0 : 1] === 1
-  return node.op === 'MatMul' && dims.at(-1) === 1
+  const values = new Set([value])
+  // The set grows while it is gone through.
+  for (const v of values) {
+    const node = makers.get(v)
+    if (node === undefined) continue
+    if (['Add', 'Identity', 'Reshape', 'Flatten', 'Squeeze'].includes(node.op)) for (const i of node.in) values.add(i)
+    else if (columnsOf(graph, node) === 1) return true
+  }
+  return false
+}
+
+/** Outputs of a layer, as its weight has them. */
+function columnsOf(graph: PlainGraph, { op, in: inputs, attr }: NodeRecord): number | undefined {
+  const dims = graph.tensors.get(inputs[1] ?? '')?.dims.map(Number)
+  if (op === 'Conv') return dims?.[0]
+  if (op === 'Gemm') return dims?.[attr?.transB ? 0 : 1]
+  return op === 'MatMul' ? dims?.at(-1) : undefined
 }
 
 function exampleShape(file: OnnxFile, { name, dims }: GraphInput): Shape {
@@ -253,7 +265,7 @@ async function splitTensors(
   notes: string[],
 ): Promise<SplitTensors> {
   const uses = new Uses(nodes, input, (v) => graph.tensors.has(v))
-  const out: SplitTensors = { constants: {}, variables: [], values: new Map() }
+  const constants = new Map<string, ConstantRecord>()
   const converted = new Map<string, number>()
   const found: { readonly record: Omit<VariableRecord, 'name'>; readonly data: Float32Array }[] = []
   for (const value of new Set(nodes.flatMap((n) => n.in))) {
@@ -264,10 +276,12 @@ async function splitTensors(
     if (numbers.from !== undefined) converted.set(numbers.from, (converted.get(numbers.from) ?? 0) + 1)
     const { part, init } =
       data instanceof Float32Array ? uses.partOf(value, shape) : { part: 'constant' as const, init: undefined }
-    if (part === 'constant' || !(data instanceof Float32Array)) out.constants[value] = constantRecord(numbers)
+    if (part === 'constant' || !(data instanceof Float32Array)) constants.set(value, constantRecord(numbers))
     else found.push({ record: { value, shape, role: part, ...(init !== undefined && { init }) }, data })
   }
   const names = variableNames(found.map((f) => f.record.value))
+  // An object of its own names, whatever they are ('__proto__' too).
+  const out: SplitTensors = { constants: Object.fromEntries(constants), variables: [], values: new Map() }
   for (const { record, data } of found) {
     const name = names.get(record.value) as string
     out.variables.push({ ...record, name })

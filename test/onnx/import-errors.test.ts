@@ -171,7 +171,7 @@ describe('files', () => {
     }
     const w = create(TensorProtoSchema, { dataType: 1, dims: [4n, 3n], floatData: [1, 2] })
     expect((await refused(file([{ op: 'MatMul', in: ['x', 'w'] }], { tensors: { w } }))).message).toMatch(
-      /tensor 'w': float32\[4,3\] holds 12 elements; there are 2/,
+      /tensor 'w': float32\[4,3\] takes 12 numbers; there are 2/,
     )
   })
 

@@ -145,6 +145,16 @@ export class Call extends Attributes {
     return this.numbers(attribute) ?? this.known(i)
   }
 
+  /** `length` indices along an axis. @throws LangevinError E_ONNX for more than memory should be taken for on a file's word */
+  indices(length: number, at: (i: number) => number): Tensor {
+    if (!(length >= 0 && length <= mostKnown))
+      throw this.fail(`asks for ${length} elements along an axis; at most ${mostKnown} are taken`)
+    return ops.constant(
+      Int32Array.from({ length }, (_, i) => at(i)),
+      [length],
+    )
+  }
+
   /** An error that names the node. */
   fail(reason: string): LangevinError {
     return nodeError(this.node, reason)
@@ -163,6 +173,9 @@ export class Call extends Attributes {
     }
   }
 }
+
+/** More numbers than this are no part of a sound graph: neither indices along an axis, nor a table that follows from constants alone. */
+export const mostKnown = 2 ** 24
 
 /** Elements of a constant that is one number, else undefined. */
 export function scalarOf(t: Tensor): number | undefined {

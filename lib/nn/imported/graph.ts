@@ -9,7 +9,7 @@ import { evaluateReference } from '../../ops/evaluate.ts'
 import * as ops from '../../ops/index.ts'
 import { fanInUniform } from '../layer.ts'
 import { Scope, Variables } from '../variables.ts'
-import { Call, constantTensor, type LiteralShapes, nodeError } from './call.ts'
+import { Call, constantTensor, type LiteralShapes, mostKnown, nodeError } from './call.ts'
 import type { ImportedOptions, NodeRecord, VariableRecord } from './record.ts'
 import { checkNodes, ruleOf } from './rules.ts'
 
@@ -20,7 +20,7 @@ export class ForeignGraph {
   readonly variables: ReadonlyMap<string, VariableRecord>
   private readonly makers = new Map<string, NodeRecord>()
   private readonly carries = new Set<string>()
-  private readonly weights = new Map<string, boolean>()
+  private readonly weights: Set<string>
   private readonly shapes = new Map<number, ReadonlyMap<string, Shape>>()
 
   /** @throws LangevinError E_ONNX that lists all that is not supported, or for a value that nothing makes */
@@ -29,11 +29,14 @@ export class ForeignGraph {
     const { nodes, opset, input, output } = options
     checkNodes(nodes, opset, new Set([output, ...nodes.flatMap((n) => n.in)]))
     this.variables = new Map(options.variables.map((v) => [v.value, v]))
+    this.weights = new Set(this.variables.keys())
     this.carries.add(input)
     for (const node of nodes) {
-      for (const o of node.out) if (o !== '') this.makers.set(o, node)
-      if (ruleOf(node).shapeOnly || !node.in.some((i) => this.carries.has(i))) continue
-      for (const o of node.out) if (o !== '') this.carries.add(o)
+      const outputs = node.out.filter((o) => o !== '')
+      for (const o of outputs) this.makers.set(o, node)
+      const data = !ruleOf(node).shapeOnly && node.in.some((i) => this.carries.has(i))
+      const follows = data ? this.carries : node.in.some((i) => this.weights.has(i)) ? this.weights : undefined
+      for (const o of outputs) follows?.add(o)
     }
     this.dataNodes = nodes.filter((n) => n.out.some((o) => this.carries.has(o)))
     if (!this.carries.has(output)) {
@@ -51,13 +54,7 @@ export class ForeignGraph {
 
   /** Whether a value is a weight or made of weights. */
   isWeight(value: string): boolean {
-    let known = this.weights.get(value)
-    if (known === undefined) {
-      const maker = this.carriesData(value) ? undefined : this.makers.get(value)
-      known = this.variables.has(value) || (maker?.in.some((i) => this.isWeight(i)) ?? false)
-      this.weights.set(value, known)
-    }
-    return known
+    return this.weights.has(value)
   }
 
   /** Shapes of the values that carry data, for a batch. */
@@ -85,6 +82,8 @@ export class GraphRun {
   private readonly batch: number
   private readonly scope: Scope
   private readonly values = new Map<string, Tensor>()
+  /** Values that follow from constants and shapes alone. */
+  private readonly fixed = new Set<Tensor>()
 
   constructor(graph: ForeignGraph, batch: number, scope: Scope) {
     this.graph = graph
@@ -98,19 +97,43 @@ export class GraphRun {
 
   /** A value: made before, a constant, a variable, or what follows from those and from shapes. */
   get(value: string): Tensor {
-    const known = this.values.get(value)
-    if (known !== undefined) return known
-    const constant = this.graph.options.constants[value]
+    const begun = new Set<NodeRecord>()
+    // Deep graphs are no deep recursion.
+    for (const stack = [value]; stack.length > 0; ) {
+      const wanted = stack.at(-1) as string
+      const maker = this.values.has(wanted) ? undefined : this.leaf(wanted)
+      const missing = maker?.in.filter((i) => i !== '' && !this.values.has(i) && !this.isShapeOfData(maker, i)) ?? []
+      if (maker !== undefined && missing.length === 0) this.step(maker)
+      if (missing.length === 0) stack.pop()
+      else if (maker !== undefined && begun.has(maker)) throw nodeError(maker, `its result depends on itself`)
+      else stack.push(...missing)
+      if (maker !== undefined) begun.add(maker)
+    }
+    const made = this.values.get(value)
+    if (made === undefined) throw this.nothingMakes(value)
+    return made
+  }
+
+  /** Makes a constant or a variable; of anything else gives the node that makes it. */
+  private leaf(value: string): NodeRecord | undefined {
+    const { constants } = this.graph.options
+    const constant = Object.hasOwn(constants, value) ? constants[value] : undefined
     const variable = this.graph.variables.get(value)
     if (constant !== undefined) this.values.set(value, constantTensor(constant))
     else if (variable !== undefined) this.values.set(value, this.declare(variable))
-    else {
-      const maker = this.graph.maker(value)
-      if (maker === undefined || this.graph.carriesData(value))
-        throw new LangevinError('E_ONNX', `[onnx] nothing makes the value '${value}' where it is read`, { value })
-      this.step(maker)
-    }
-    return this.values.get(value) as Tensor
+    if (this.values.has(value)) return undefined
+    const maker = this.graph.maker(value)
+    if (maker === undefined || this.graph.carriesData(value)) throw this.nothingMakes(value)
+    return maker
+  }
+
+  private nothingMakes(value: string): LangevinError {
+    return new LangevinError('E_ONNX', `[onnx] nothing makes the value '${value}' where it is read`, { value })
+  }
+
+  /** Only the shape of the data is read, which is known without them. */
+  private isShapeOfData(node: NodeRecord, value: string): boolean {
+    return ruleOf(node).shapeOnly === true && this.graph.carriesData(value)
   }
 
   /** Runs one node. @throws LangevinError E_ONNX that names it */
@@ -129,7 +152,7 @@ export class GraphRun {
       literal: () => this.literal(node),
       rebatched: ![undefined, this.batch].includes(this.graph.options.batch),
     })
-    const fixed = inputs.every((t) => t === undefined || t.op.name === 'constant')
+    const fixed = inputs.every((t) => t === undefined || t.op.name === 'constant' || this.fixed.has(t))
     let made: Tensor | readonly Tensor[]
     try {
       made = rule.build(call)
@@ -141,7 +164,12 @@ export class GraphRun {
     const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor]
     node.out.forEach((o, i) => {
       const t = outputs[i]
-      if (o !== '' && t !== undefined) this.values.set(o, fixed ? folded(t) : t)
+      if (o === '' || t === undefined) return
+      if (fixed && t.size > mostKnown)
+        throw nodeError(node, `makes ${t.size} numbers of constants; at most ${mostKnown} are taken`)
+      const value = fixed ? folded(t) : t
+      if (fixed) this.fixed.add(value)
+      this.values.set(o, value)
     })
   }
 

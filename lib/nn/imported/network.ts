@@ -82,30 +82,28 @@ function answer(y: Tensor, { answer: kind, output }: ImportedOptions): Tensor {
 
 function segmentsOf(graph: ForeignGraph): Segment[] {
   const { dataNodes, options } = graph
+  const out: (Segment & { to: string; readonly nodes: NodeRecord[]; weighted: boolean })[] = []
   let [from, start] = [options.input, 0]
-  const fine = cuts(graph).map(({ end, value }): Segment => {
-    const segment = { from, to: value, nodes: dataNodes.slice(start, end) }
-    ;[from, start] = [value, end]
-    return segment
-  })
-  const out: Segment[] = []
-  for (const s of fine) {
+  for (const { end, value } of cuts(graph)) {
+    const nodes = dataNodes.slice(start, end)
+    const weighted = nodes.some((n) => n.in.some((i) => graph.isWeight(i)))
     const before = out.at(-1)
-    if (before !== undefined && joins(graph, before, s))
-      out.splice(-1, 1, { ...before, to: s.to, nodes: [...before.nodes, ...s.nodes] })
-    else out.push(s)
+    if (before !== undefined && (joins(before.nodes, nodes) || (!before.weighted && before.from === options.input))) {
+      before.nodes.push(...nodes)
+      before.to = value
+      before.weighted ||= weighted
+    } else out.push({ from, to: value, nodes, weighted })
+    ;[from, start] = [value, end]
   }
   return out.length > 0 ? out : [{ from: options.input, to: options.output, nodes: [] }]
 }
 
-/** Whether a segment belongs to the stage before it. */
-function joins(graph: ForeignGraph, before: Segment, s: Segment): boolean {
-  const hasWeight = before.nodes.some((n) => n.in.some((i) => graph.isWeight(i)))
-  if (!hasWeight && before.from === graph.options.input) return true
-  const [only] = s.nodes
-  if (s.nodes.length !== 1 || only === undefined) return s.nodes.length === 0
+/** Whether a stage goes on with these nodes: views, and what is added to a product. */
+function joins(before: readonly NodeRecord[], nodes: readonly NodeRecord[]): boolean {
+  const [only] = nodes
+  if (nodes.length !== 1 || only === undefined) return nodes.length === 0
   if (views.has(only.op)) return true
-  const product = before.nodes.findLast((n) => !views.has(n.op))
+  const product = before.findLast((n) => !views.has(n.op))
   return product !== undefined && products.has(product.op) && ['Add', 'Sub'].includes(only.op)
 }
 

@@ -71,6 +71,8 @@ function localResponse(c: Call): Tensor {
   const x = c.x()
   const size = c.number('size', 1)
   const channels = x.shape[1] as number
+  // Beyond twice the channels there is nothing left to add.
+  if (!(size >= 1 && size <= 2 * channels)) throw c.fail(`size ${size} does not fit ${channels} channels`)
   const before = Math.floor((size - 1) / 2)
   const edge = (n: number): number[] => x.shape.map((_, i) => (i === 1 ? n : 0))
   const squares = ops.pad(ops.square(x), { low: edge(before), high: edge(size - 1 - before) })

@@ -1,7 +1,7 @@
 /** Rules of Resize and Upsample: every axis that changes is a linear map of its own, so any of ONNX's coordinate rules is a matrix. */
 import type { Tensor } from '../../graph/tensor.ts'
 import * as ops from '../../ops/index.ts'
-import type { Attributes, Call, OpRule } from './call.ts'
+import { type Attributes, type Call, mostKnown, type OpRule } from './call.ts'
 
 /** How places of the result map to places of the input. */
 interface Sampling {
@@ -51,20 +51,21 @@ function taps(x: number, { mode, nearest, cubic }: Sampling): [number, number][]
 }
 
 /** One axis of x at another size. */
-function resizeAxis(x: Tensor, axis: number, to: number, scale: number, sampling: Sampling): Tensor {
+function resizeAxis(c: Call, x: Tensor, axis: number, to: number, scale: number, sampling: Sampling): Tensor {
   const from = x.shape[axis] as number
   const edge = (i: number): number => Math.min(from - 1, Math.max(0, i))
-  const sources = Array.from({ length: to }, (_, i) =>
-    taps(place(i, from, to, scale, sampling.coordinates), sampling).map(([s, w]) => [edge(s), w] as const),
-  )
+  const sources = (i: number): [number, number][] => taps(place(i, from, to, scale, sampling.coordinates), sampling)
   if (sampling.mode === 'nearest') {
-    const indices = Int32Array.from(sources, (s) => s[0]?.[0] as number)
-    return ops.gather(x, ops.constant(indices, [to]), axis)
+    const nearest = c.indices(to, (i) => edge(sources(i)[0]?.[0] as number))
+    return ops.gather(x, nearest, axis)
   }
+  if (!(from * to <= mostKnown)) throw c.fail(`from ${from} to ${to} elements of an axis is more than is taken`)
   const matrix = new Float64Array(from * to)
-  sources.forEach((list, i) => {
-    for (const [s, w] of list) matrix[s * to + i] = (matrix[s * to + i] as number) + w
-  })
+  for (let i = 0; i < to; i++)
+    for (const [source, w] of sources(i)) {
+      const at = edge(source) * to + i
+      matrix[at] = (matrix[at] as number) + w
+    }
   // The axis goes last, where the matrix [from, to] takes it.
   const last = x.rank - 1
   const order = x.shape.map((_, i) => (i === axis ? last : i === last ? axis : i))
@@ -108,7 +109,7 @@ function resize(c: Call): Tensor {
   if (own !== undefined) return own
   return sizes.reduce((y, to, axis) => {
     const same = to === y.shape[axis] && scales[axis] === 1
-    return same ? y : resizeAxis(y, axis, to, scales[axis] as number, sampling)
+    return same ? y : resizeAxis(c, y, axis, to, scales[axis] as number, sampling)
   }, x)
 }
 

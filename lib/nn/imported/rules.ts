@@ -56,8 +56,13 @@ function unknownOp(op: string): string {
   return near === undefined ? 'the operator is not supported' : `the operator is not supported (${near} is)`
 }
 
+/** A message names so many nodes. */
+const mostNamed = 50
+
 function unsupported(faults: readonly Fault[]): LangevinError {
-  const lines = faults.map(({ node, reason }) => `  ${node.op} at node '${node.name}': ${reason}`)
+  const lines = faults.slice(0, mostNamed).map(({ node, reason }) => `  ${node.op} at node '${node.name}': ${reason}`)
+  if (faults.length > mostNamed)
+    lines.push(`  and ${faults.length - mostNamed} more (details.unsupported has them all)`)
   return new LangevinError(
     'E_ONNX',
     `[onnx] the graph has ${faults.length === 1 ? 'a node that is' : `${faults.length} nodes that are`} not supported:\n${lines.join('\n')}\n` +

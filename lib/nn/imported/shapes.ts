@@ -2,7 +2,7 @@
 import { broadcastShapes, type Shape, sizeOf } from '../../graph/shape.ts'
 import type { Tensor } from '../../graph/tensor.ts'
 import * as ops from '../../ops/index.ts'
-import { type Call, constantTensor, type OpRule } from './call.ts'
+import { type Call, constantTensor, mostKnown, type OpRule } from './call.ts'
 
 /**
  * A literal shape that was written for another batch: the axis of the result before which as many elements stand as before the input's batch
@@ -72,7 +72,7 @@ function concat(c: Call): Tensor {
 function split(c: Call): Tensor[] {
   const x = c.x()
   const axis = c.axis(c.number('axis', 0))
-  const parts = c.number('num_outputs', c.node.out.length)
+  const parts = Math.min(c.number('num_outputs', c.node.out.length), x.shape[axis] as number)
   const each = Math.ceil((x.shape[axis] as number) / parts)
   const sizes =
     c.listed('split', 1) ??
@@ -100,8 +100,12 @@ function slice(c: Call): Tensor {
       return strided(x, axis, start, Math.max(start, limited(ends[i] as number, 0, d)), step)
     }
     const [from, to] = [limited(starts[i] as number, 0, d - 1), limited(ends[i] as number, -1, d - 1)]
-    const indices = Array.from({ length: Math.max(0, Math.ceil((from - to) / -step)) }, (_, k) => from + k * step)
-    return ops.gather(x, ops.constant(Int32Array.from(indices), [indices.length]), axis)
+    const count = Math.max(0, Math.ceil((from - to) / -step))
+    return ops.gather(
+      x,
+      c.indices(count, (k) => from + k * step),
+      axis,
+    )
   }, c.x())
 }
 
@@ -143,8 +147,11 @@ function pad(c: Call): Tensor {
     const at = (n: number): number[] => x.shape.map((_, k) => (k === axis ? Math.max(0, n) : 0))
     if (mode === 'constant') return ops.pad(cut, { low: at(low), high: at(high), value })
     if (low === 0 && high === 0) return x
-    const indices = Array.from({ length: d + low + high }, (_, k) => mirrored(k - low, d, mode))
-    return ops.gather(x, ops.constant(Int32Array.from(indices), [indices.length]), axis)
+    return ops.gather(
+      x,
+      c.indices(d + low + high, (k) => mirrored(k - low, d, mode)),
+      axis,
+    )
   }, c.x())
 }
 
@@ -157,8 +164,17 @@ function mirrored(i: number, n: number, mode: string): number {
   return k < n ? k : period - k
 }
 
+/** n times along an axis: n takes a place before it, and joins it. */
 function tile(c: Call): Tensor {
-  return c.needed(1).reduce((x, n, axis) => (n === 1 ? x : ops.concat(new Array<Tensor>(n).fill(x), axis)), c.x())
+  return c.needed(1).reduce((x, n, axis) => {
+    if (n === 1) return x
+    const [before, behind] = [x.shape.slice(0, axis), x.shape.slice(axis)]
+    const repeated = ops.broadcast(ops.unsqueeze(x, axis), [...before, n, ...behind])
+    return ops.reshape(
+      repeated,
+      x.shape.map((d, i) => (i === axis ? n * d : d)),
+    )
+  }, c.x())
 }
 
 /** Channels to blocks of pixels. DCR: the block counts before the channel; CRD: behind it. */
@@ -195,8 +211,11 @@ function constantOfShape(c: Call): Tensor {
 
 function range(c: Call): Tensor {
   const [start, limit, delta] = [c.needed(0)[0] as number, c.needed(1)[0] as number, c.needed(2)[0] as number]
-  const data = Array.from({ length: Math.max(0, Math.ceil((limit - start) / delta)) }, (_, i) => start + i * delta)
-  return ops.constant(data, [data.length], c.x().dtype)
+  const count = Math.max(0, Math.ceil((limit - start) / delta))
+  if (!(count <= mostKnown))
+    throw c.fail(`from ${start} to ${limit} by ${delta} are ${count} numbers; at most ${mostKnown} are taken`)
+  const data = Array.from({ length: count }, (_, i) => start + i * delta)
+  return ops.constant(data, [count], c.x().dtype)
 }
 
 /** The triangle above (or below) a diagonal; 0 elsewhere. */

@@ -1,4 +1,5 @@
 /** PNG files: one read as planes of bytes, and grids of samples written. Decoding and encoding are fast-png's. */
+import { inflateSync } from 'node:zlib'
 import { convertIndexedToRgb, type DecodedPng, decode, encode } from 'fast-png'
 import { reasonOf, ServeError } from './errors.ts'
 
@@ -11,13 +12,13 @@ export interface PictureSize {
 /**
  * A PNG of that very size as planes [channels, height, width] with values 0..255; colour becomes grey by Rec. 601 luma, grey becomes three equal
  * planes, transparency shows white.
- * @throws ServeError E_PNG for another size or a damaged file. The size is looked at before anything is unpacked.
+ * @throws ServeError E_PNG for another size or a damaged file. Nothing is unpacked but an image of that size: neither a larger one nor what else a file may hold.
  */
 export function readPicture(bytes: Buffer, size: PictureSize): Float32Array {
   checkHeader(bytes, size)
   let png: DecodedPng
   try {
-    png = decode(bytes, { checkCrc: true })
+    png = decode(imageChunks(bytes, size), { checkCrc: true })
   } catch (cause) {
     throw new ServeError('E_PNG', {
       what: `the PNG is damaged or cut short (${reasonOf(cause)})`,
@@ -51,6 +52,32 @@ function checkHeader(bytes: Buffer, { height, width }: PictureSize): void {
     expected: `${width}x${height} pixels`,
     remedy: 'Scale it before sending: the service does not guess how',
   })
+}
+
+/** What an image is made of; profiles, texts and the like, which may be packed too, are left out. */
+const kept: readonly string[] = ['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND']
+
+/**
+ * The file's chunks (length, type, data, checksum) of the image, once they are known to unpack to no more than its pixels: a few hundred kilobytes
+ * may stand for gigabytes. @throws Error that says what is wrong
+ */
+function imageChunks(bytes: Buffer, { height, width }: PictureSize): Buffer {
+  const parts = [bytes.subarray(0, SIGNATURE.length)]
+  const packed: Buffer[] = []
+  let type = ''
+  for (let at = SIGNATURE.length; type !== 'IEND'; ) {
+    if (at + 12 > bytes.length) throw new Error('it ends before its IEND')
+    const end = at + 12 + bytes.readUInt32BE(at)
+    type = bytes.toString('latin1', at + 4, at + 8)
+    if (end > bytes.length) throw new Error(`its ${type} ends early`)
+    if ((type === 'IHDR') !== (at === SIGNATURE.length)) throw new Error('it does not begin with its one header')
+    if (type === 'IDAT') packed.push(bytes.subarray(at + 8, end - 4))
+    if (kept.includes(type)) parts.push(bytes.subarray(at, end))
+    at = end
+  }
+  // At most 8 bytes a pixel and one a row, in up to seven passes.
+  inflateSync(Buffer.concat(packed), { maxOutputLength: 2 * height * (8 * width + 1) + 7 * (height + 1) })
+  return Buffer.concat(parts)
 }
 
 /** Interleaved 8-bit samples; palettes are looked up, 16 bits rounded, fewer bits stretched to 0..255. */

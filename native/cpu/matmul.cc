@@ -235,7 +235,8 @@ DnnlOp batched_product(const MatmulGeometry& g, const BatchAxis& axis) {
 
 }  // namespace
 
-// A large result is stored as bfloat16 where its readers take that; a small one (scores, logits) stays float32.
+// A large result is stored as bfloat16 where its readers take that; a small one (scores, logits) stays float32, and so does a sum over the
+// rows of both operands (a weight gradient).
 constexpr int64_t kHalfResult = 1 << 17;  // elements
 
 HalfUse matmul_half_use(const Instruction& in, int) { return bf16_product(in) ? HalfUse::Wanted : HalfUse::No; }
@@ -243,7 +244,7 @@ HalfUse matmul_half_use(const Instruction& in, int) { return bf16_product(in) ? 
 void layout_matmul(Instruction& in) {
   const bool bf16 = in.bfloat16 && bf16_product(in);
   for (TensorDesc& t : in.inputs) t.layout = bf16 && t.layout == Layout::PlainHalf ? Layout::PlainHalf : Layout::Plain;
-  const bool half = bf16 && in.half_outputs[0] != HalfUse::No && in.outputs[0].size() >= kHalfResult;
+  const bool half = bf16 && in.half_outputs[0] != HalfUse::No && in.outputs[0].size() >= kHalfResult && !matmul_geometry(in).transpose_a;
   in.outputs[0].layout = half ? Layout::PlainHalf : Layout::Plain;
 }
 bool in_place_matmul(const Instruction&, int, int) { return false; }

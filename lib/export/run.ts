@@ -2,6 +2,7 @@
  * A run as ONNX files: its model, its own way of drawing, and the check of either against the run, with what is known of the run in the files'
  * metadata. Folders of both are bundle.ts's part, model repositories triton.ts's.
  */
+import { z } from 'zod'
 import { GeneratorModel } from '../nn/generator-model.ts'
 import {
   type ExportedModel,
@@ -10,7 +11,7 @@ import {
   exportOnnx,
 } from '../onnx/export-model.ts'
 import { type ExportedSampler, exportSampler } from '../onnx/export-sampler.ts'
-import { kindOf, readOnnxMetadata } from '../onnx/metadata.ts'
+import { kindOf, readEntry, readOnnxMetadata } from '../onnx/metadata.ts'
 import type { Verification } from '../onnx/verify.ts'
 import { type VerifyExportOptions, verifyExport } from '../onnx/verify-export.ts'
 import type { VerifySamplerOptions } from '../onnx/verify-sampler.ts'
@@ -96,7 +97,8 @@ async function drawerOf(run: Run) {
 export async function verifyRun(path: string, run: Run, options: VerifyExportOptions = {}): Promise<Verification> {
   const metadata = await readOnnxMetadata(path)
   const kind = kindOf(metadata, path)
-  const flow = kind === 'model' && metadata['langevin.network']?.includes('"kind":"flow"')
+  const { kind: network } = readEntry(metadata, 'langevin.network', z.looseObject({ kind: z.string() }), path)
+  const flow = kind === 'model' && network === 'flow'
   const beside = run.model.network.config.kind !== 'flow' && run.exact
   // Starts of class Gaussians stand in the file as weights, and are compared with the run's.
   const tensors = kind === 'sampler' ? run.chain()?.start?.tensors : undefined

@@ -2,13 +2,13 @@
  * What an exported file says of itself: `metadata_props` under `langevin.*`, enough to rebuild what the file computes (`langevin verify`) and to
  * use it elsewhere (classes, normalisation, metrics). Reading takes only the head of a file, never its weights.
  */
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { fromBinary } from '@bufbuild/protobuf'
 import { z } from 'zod'
 import { LangevinError } from '../graph/errors.ts'
 import { modelOutputs } from '../nn/outputs.ts'
 import { faultsOf, positive } from '../runtime/check-options.ts'
-import { ioError, readAt } from '../runtime/files.ts'
+import { readAt, sizeOfFile, withFile } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { type StringStringEntryProto, StringStringEntryProtoSchema } from './gen/onnx_pb.ts'
 
@@ -119,22 +119,12 @@ const wire = { varint: 0, eight: 1, bytes: 2, four: 5 } as const
  * @throws LangevinError E_ONNX for a file that is no ONNX model or ends early, E_IO when it cannot be read
  */
 export async function readOnnxMetadata(path: string): Promise<Record<string, string>> {
-  let file: FileHandle
-  try {
-    file = await open(path, 'r')
-  } catch (cause) {
-    throw ioError('read', path, cause)
-  }
-  try {
-    const entries = await metadataEntries(file, path)
-    return Object.fromEntries(entries.map((e) => [e.key, e.value]))
-  } finally {
-    await file.close()
-  }
+  const entries = await withFile(path, (file) => metadataEntries(file, path))
+  return Object.fromEntries(entries.map((e) => [e.key, e.value]))
 }
 
 async function metadataEntries(file: FileHandle, path: string): Promise<StringStringEntryProto[]> {
-  const { size } = await file.stat().catch((cause: unknown) => Promise.reject(ioError('read', path, cause)))
+  const size = await sizeOfFile(file, path)
   const found: StringStringEntryProto[] = []
   const seen = new Set<number>()
   const broken = (why: string, cause?: unknown): LangevinError =>

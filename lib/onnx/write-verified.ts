@@ -2,6 +2,7 @@
  * Leaves an ONNX file only once it has been seen to be right: written beside its place, run, then renamed or removed. What "right" means is the
  * caller's (verify-export.ts for models, verify-sampler.ts for chains).
  */
+import { randomBytes } from 'node:crypto'
 import { readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
@@ -29,7 +30,8 @@ export async function writeVerified(
 ): Promise<WrittenOnnx> {
   if (verify === undefined) return { ...(await saveOnnx(path, message, save)), verification: undefined }
   const target = resolve(path)
-  const candidate = `${target}.unverified`
+  // A name of its own: who exports to the same place meanwhile must not have this file renamed in place of theirs.
+  const candidate = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.unverified`
   // External data is named by its content, so a model with the same weights may already stand here and read the same file.
   const before = await readdir(dirname(target)).catch((): string[] => [])
   const saved = await saveOnnx(candidate, message, { ...save, renamedTo: target })

@@ -80,6 +80,19 @@ describe('writeVerified', () => {
     expect(files('thrown')).toEqual(['thrown.onnx'])
   })
 
+  it('exports to one place at a time do not touch each other: only what passed is left', async () => {
+    const path = join(folder, 'both.onnx')
+    const other = message(waves([40, 40], 2))
+    await writeVerified(path, message(waves([40, 40], 1)), {}, async () => {
+      await expect(writeVerified(path, other, {}, bad)).rejects.toMatchObject({ code: 'E_ONNX' })
+      return check(true)
+    })
+    expect(files('both')).toEqual(['both.onnx'])
+    const alone = join(folder, 'alone.onnx')
+    await writeVerified(alone, message(waves([40, 40], 1)))
+    expect(await run(path)).toEqual(await run(alone))
+  })
+
   it('says why a file cannot be written or take its place', async () => {
     const model = message(waves([40, 40]))
     await expect(writeVerified(join(folder, 'none', 'm.onnx'), model, {}, good)).rejects.toMatchObject({ code: 'E_IO' })

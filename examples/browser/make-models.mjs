@@ -17,7 +17,7 @@ import {
   openRun,
   setThreads,
   wideResNet,
-} from 'langevin'
+} from '../../dist/index.js'
 
 const models = fileURLToPath(new URL('public/models/', import.meta.url))
 const configs = new URL('../../configs/', import.meta.url)

@@ -132,6 +132,7 @@ function common(context: CommandContext) {
     ...(opset === undefined ? {} : { opset }),
     ...(precision === undefined ? {} : { precision }),
     ...(context.flag('no-verify') ? { verify: false } : {}),
+    signal: context.signal,
   }
 }
 
@@ -213,14 +214,15 @@ function report(context: CommandContext, out: string, exported: Exported, told: 
   )
 }
 
-/** The largest difference of each output, over its batches, in a line each. */
+/** The difference of each output at each batch, in a line each: the largest, or for gradients in half that of the typical example, whichever counts. */
 export function checkLines(verification: Verification | undefined): string[] {
   const checks = verification?.outputs ?? []
   const width = Math.max(0, ...checks.map((c) => c.name.length))
-  return checks.map(
-    (c) =>
-      `  ${c.name.padEnd(width)}  batch ${String(c.batch).padEnd(2)}  largest relative difference ${c.maxRel.toExponential(1)} (tolerance ${c.tolerance})${c.ok ? '' : '  DISAGREES'}`,
-  )
+  return checks.map((c) => {
+    const [which, difference] = c.typicalRel === undefined ? ['largest', c.maxRel] : ['typical', c.typicalRel]
+    const tolerance = Number(c.tolerance.toPrecision(2))
+    return `  ${c.name.padEnd(width)}  batch ${String(c.batch).padEnd(2)}  ${which} relative difference ${difference.toExponential(1)} (tolerance ${tolerance})${c.ok ? '' : '  DISAGREES'}`
+  })
 }
 
 function folderExport(context: CommandContext): Act {
@@ -237,7 +239,6 @@ function folderExport(context: CommandContext): Act {
     ...(outputs ? { outputs } : {}),
     ...(sigma === undefined ? {} : { sigma }),
     ...(falseAlarms === undefined ? {} : { falseAlarms }),
-    signal: context.signal,
   }
   return async (run) => {
     const { heldOut, note } = await heldOutOf(context)

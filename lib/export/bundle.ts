@@ -68,12 +68,13 @@ export async function exportBundle(run: Run, dir: string, options: BundleOptions
   return readBundle(dir)
 }
 
-function fileOptions({ precision, opset, sigma, verify }: BundleOptions) {
+function fileOptions({ precision, opset, sigma, verify, signal }: BundleOptions) {
   return {
     ...(precision === undefined ? {} : { precision }),
     ...(opset === undefined ? {} : { opset }),
     ...(sigma === undefined ? {} : { sigma }),
     ...(verify === undefined ? {} : { verify }),
+    ...(signal && { signal }),
   }
 }
 
@@ -81,13 +82,14 @@ function fileOptions({ precision, opset, sigma, verify }: BundleOptions) {
 async function samplerInto(
   folder: string,
   run: Run,
-  { precision, verify }: BundleOptions,
+  { precision, verify, signal }: BundleOptions,
 ): Promise<{ readonly sampler: ExportedRunSampler | undefined; readonly notes: readonly string[] }> {
   const reason = run.exact ? undefined : whyNot(run.chain())
   if (reason !== undefined) return { sampler: undefined, notes: [`no ${SAMPLER_FILE}: ${reason}`] }
   const sampler = await exportRunSampler(run, join(folder, SAMPLER_FILE), {
     ...(precision === undefined ? {} : { precision }),
     ...(verify === undefined ? {} : { verify }),
+    ...(signal && { signal }),
   })
   return { sampler, notes: sampler.notes }
 }

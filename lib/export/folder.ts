@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
-import { ioError } from '../runtime/files.ts'
+import { ioError, makeFolder } from '../runtime/files.ts'
 
 /**
- * Replaces the folder `path` by what `write` puts into an empty one. A crash or an error leaves the old folder or none, and never a part of the new one.
+ * Replaces the folder `path` by what `write` puts into an empty one; folders above it that are missing are made. A crash or an error leaves the old folder
+ * or none, and never a part of the new one.
  * A folder that holds other things is refused: `ours` is a file that every folder of this kind has.
  * @throws LangevinError E_IO when the system refuses or a folder of another kind stands there; what `write` throws
  */
@@ -16,6 +17,7 @@ export async function replaceFolder<T>(path: string, ours: string, write: (folde
   await refuseForeign(path, target, ours)
   const mark = `${process.pid}-${randomBytes(4).toString('hex')}`
   const [fresh, old] = ['new', 'old'].map((w) => join(parent, `.${basename(target)}.${mark}.${w}`)) as [string, string]
+  await makeFolder(parent)
   try {
     await attempt(path, () => mkdir(fresh))
     const result = await write(fresh)

@@ -68,8 +68,8 @@ export async function exportRunSampler(
 async function exportDraws(run: Run, path: string, options: RunSamplerOptions): Promise<ExportedRunSampler> {
   const { model, dispose } = await drawerOf(run)
   try {
-    const { opset, precision, metadata, verify, externalData } = options
-    const given = { opset, precision, metadata, verify, externalData }
+    const { opset, precision, metadata, verify, externalData, signal } = options
+    const given = { opset, precision, metadata, verify, externalData, signal }
     const plain: ExportOnnxOptions = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined))
     const exported =
       model instanceof GeneratorModel

@@ -6,7 +6,7 @@ import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
-import { ioError, writeFileAtomically } from '../runtime/files.ts'
+import { makeFolder, writeFileAtomically } from '../runtime/files.ts'
 import type { Run } from '../trainers/run.ts'
 import { type BundleOptions, exportBundle } from './bundle.ts'
 import { replaceFolder } from './folder.ts'
@@ -61,9 +61,7 @@ async function fromBundle(
       'E_CONFIG',
       `exportTriton: '${name}' is no name of a model in Triton; use letters, digits, '_', '-' and '.'`,
     )
-  await mkdir(dir, { recursive: true }).catch((cause: unknown) => {
-    throw ioError('write', dir, cause)
-  })
+  await makeFolder(dir)
   const { manifest } = bundle
   const models: TritonModel[] = []
   const add = async (path: string, model: Omit<TritonModel, 'signature'>): Promise<void> => {

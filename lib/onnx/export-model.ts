@@ -31,6 +31,8 @@ export interface ExportOnnxOptions {
   readonly verify?: boolean
   /** Weights in a file of their own beside the model; default only above 2 GB. */
   readonly externalData?: boolean
+  /** Stops the export at the next step of its check; what stood at the path stays. */
+  readonly signal?: AbortSignal
 }
 
 export interface ExportModelOptions extends ExportOnnxOptions {
@@ -81,6 +83,7 @@ export async function exportOnnx(
 ): Promise<ExportedModel> {
   const { opset = 17, precision = 'float32' } = options
   checkPrecision('exportOnnx', precision)
+  const checked = options.signal === undefined ? {} : { signal: options.signal }
   if (model instanceof GeneratorModel) {
     const description: GeneratorDescription = { outputs: ['sample'], noise: options.noise ?? true, opset, precision }
     return writeFile(path, options, {
@@ -89,7 +92,7 @@ export async function exportOnnx(
       description,
       inputs: description.noise ? ['z', 'epsilon'] : ['z'],
       build: (batch) => traceGenerator(model, description, batch),
-      verify: (candidate) => verifyGenerator(candidate, model, description),
+      verify: (candidate) => verifyGenerator(candidate, model, description, checked),
     })
   }
   const outputs = chosenOutputs(model, options.outputs)
@@ -103,7 +106,7 @@ export async function exportOnnx(
     description,
     inputs: modelInputs(description),
     build: (batch) => traceModel(model, description, batch, scale),
-    verify: (candidate) => verifyModel(candidate, model, description),
+    verify: (candidate) => verifyModel(candidate, model, description, checked),
   })
 }
 
@@ -123,6 +126,7 @@ async function writeFile(path: string, options: ExportOnnxOptions, content: Cont
   const full = buildOnnx({ build, opset, metadata, modelName: config.kind })
   const message = precision === 'float16' ? toHalf(full) : full
   const save = options.externalData === undefined ? {} : { externalData: options.externalData }
+  options.signal?.throwIfAborted()
   const written = await writeVerified(path, message, save, options.verify === false ? undefined : content.verify)
   return {
     path: written.path,

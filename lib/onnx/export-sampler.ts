@@ -58,6 +58,8 @@ export interface ExportSamplerOptions {
   readonly verify?: boolean
   /** Weights in a file of their own beside the model; default only above 2 GB. */
   readonly externalData?: boolean
+  /** Stops the export at the next step of its check; what stood at the path stays. */
+  readonly signal?: AbortSignal
 }
 
 export interface ExportedSampler {
@@ -108,7 +110,10 @@ export async function exportSampler(
   const message = precision === 'float16' ? toHalf(full) : full
   const save = options.externalData === undefined ? {} : { externalData: options.externalData }
   const tensors = typeof spec.start === 'string' ? undefined : spec.start.tensors
-  const check = (candidate: string) => verifySampler(candidate, model, description, tensors ? { tensors } : {})
+  const { signal } = options
+  const checked = { ...(tensors && { tensors }), ...(signal && { signal }) }
+  const check = (candidate: string) => verifySampler(candidate, model, description, checked)
+  signal?.throwIfAborted()
   const written = await writeVerified(path, message, save, options.verify === false ? undefined : check)
   const { path: place, bytes, verification } = written
   const { inputs, outputs } = description
@@ -198,6 +203,7 @@ const optionNames = [
   'metadata',
   'verify',
   'externalData',
+  'signal',
 ]
 
 /** A misspelled option would be left out in silence. */

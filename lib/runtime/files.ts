@@ -3,7 +3,7 @@
  * Knows nothing of formats: safetensors, npy and png stand on it. What the operating system refuses becomes an E_IO error with a remedy.
  */
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, readdir, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -220,4 +220,29 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close()
   }
+}
+
+/**
+ * Makes a folder and those above it that are missing; one that is there is left alone.
+ * @param action what the error says could not be done, such as 'create the run folder'
+ * @throws LangevinError E_IO
+ */
+export async function makeFolder(path: string, action = 'create the folder'): Promise<void> {
+  try {
+    await makePath(resolve(path))
+  } catch (cause) {
+    throw ioError(action, path, cause)
+  }
+}
+
+/** Like mkdir with `recursive`, which in Node never returns where the file system refuses new folders with ENOENT (/proc). */
+async function makePath(path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined)
+  if (there?.isDirectory()) return
+  if (there !== undefined) throw Object.assign(new Error(`'${path}' is a file`), { code: 'ENOTDIR' })
+  if (dirname(path) !== path) await makePath(dirname(path))
+  await mkdir(path).catch((cause: NodeJS.ErrnoException) => {
+    // Another process may have made it meanwhile.
+    if (cause.code !== 'EEXIST') throw cause
+  })
 }

@@ -2,14 +2,14 @@
  * Runs a step program to its end: reports, snapshots and recovery, checkpoints, cancelling, resume. Knows no method;
  * numbers come from the program, files go to the run folder.
  */
-import { appendFile, mkdir, readFile, rename, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { appendFile, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { type EventRow, formatMetricsLine, type MetricsRow } from '../evaluation/metrics-row.ts'
 import { checkInteger } from '../graph/checks.ts'
 import { LangevinError } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
-import { ioError, writeFileAtomically } from '../runtime/files.ts'
+import { ioError, makeFolder, writeFileAtomically } from '../runtime/files.ts'
 import type { ProgramResult } from '../runtime/program.ts'
 import {
   CHECKPOINT_FILE,
@@ -96,7 +96,7 @@ class FitRun {
     await engine.setup(this.context.data, this.context.plan)
     if (options.resume) await this.resume()
     else {
-      if (this.out !== undefined) await makeFolder(this.out)
+      if (this.out !== undefined) await makeFolder(this.out, 'create the run folder')
       await engine.fillChains(engine.seed)
     }
   }
@@ -348,24 +348,4 @@ class FitRun {
       this.out === undefined ? '' : `; ${join(this.out, CHECKPOINT_FILE)} holds this step, continue with resume`
     return new LangevinError('E_CANCELLED', `training was cancelled at step ${this.step}${where}`, { step: this.step })
   }
-}
-
-async function makeFolder(out: string): Promise<void> {
-  try {
-    await makePath(resolve(out))
-  } catch (cause) {
-    throw ioError('create the run folder', out, cause)
-  }
-}
-
-/** Like mkdir with `recursive`, which in Node never returns where the file system refuses new folders with ENOENT (/proc). */
-async function makePath(path: string): Promise<void> {
-  const there = await stat(path).catch(() => undefined)
-  if (there?.isDirectory()) return
-  if (there !== undefined) throw Object.assign(new Error(`'${path}' is a file`), { code: 'ENOTDIR' })
-  if (dirname(path) !== path) await makePath(dirname(path))
-  await mkdir(path).catch((cause: NodeJS.ErrnoException) => {
-    // Another process may have made it meanwhile.
-    if (cause.code !== 'EEXIST') throw cause
-  })
 }

@@ -57,6 +57,8 @@ describe('files', () => {
     expect(lines(out)).toMatchObject([
       { event: 'exported', out: file, outputs: ['logits', 'energy'], precision: 'float16', opset: 19 },
     ])
+    const typical = await runHere(exportCommand, at('digits'), '--precision', 'float16', '--out', file)
+    expect(typical.out).toMatch(/score +batch 7 +typical relative difference \d\.\de-\d+ \(tolerance 0\.03\)/)
   })
 
   test('the sampler, with what the run itself samples with', async () => {

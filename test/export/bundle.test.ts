@@ -251,6 +251,17 @@ describe('writing', () => {
     expect(readdirSync(foreign)).toEqual(['thesis.tex'])
   })
 
+  test('makes the folders above it, and says where none can be made', async () => {
+    const write = async (fresh: string) => writeFileSync(join(fresh, 'mark'), 'new')
+    const at = join(folder(), 'bundles', 'of', 'digits')
+    await replaceFolder(at, 'mark', write)
+    expect(readFileSync(join(at, 'mark'), 'utf8')).toBe('new')
+    // Node's own mkdir with `recursive` never returns there.
+    expect(await rejection(exportTriton(bundle, '/proc/langevin/models'))).toMatchObject({ code: 'E_IO' })
+    const below = join(at, 'mark', 'digits')
+    expect(await rejection(replaceFolder(below, 'mark', write))).toMatchObject({ code: 'E_IO' })
+  })
+
   test('an error on the way leaves what stood there, and nothing beside it', async () => {
     const parent = folder()
     const at = join(parent, 'kept')

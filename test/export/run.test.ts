@@ -1,15 +1,43 @@
 /** What can be chosen of a run's sampler file, and a check that finds what is wrong. Every method's files are methods.test.ts's. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, watch, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { InferenceSession, Tensor as OnnxTensor } from 'onnxruntime-node'
 import { describe, expect, test } from 'vitest'
+import { exportBundle } from '../../lib/export/bundle.ts'
 import { exportRun, exportRunSampler, verifyRun } from '../../lib/export/run.ts'
+import { LangevinError } from '../../lib/graph/errors.ts'
 import { ModelProtoSchema, type TensorProto } from '../../lib/onnx/gen/onnx_pb.ts'
 import { readOnnxMetadata } from '../../lib/onnx/metadata.ts'
 import { cases, type MethodCase } from '../trainers/method-cases.ts'
 import { folder, rejection } from '../trainers/tiny.ts'
 import { jem, trained } from '../trainers/trained.ts'
+
+test('a signal stops an export: nothing is left, and what stood there stays', async () => {
+  const run = await trained(jem('jem', {}))
+  const [at, kept] = [folder(), folder()]
+  const file = join(kept, 'model.onnx')
+  writeFileSync(file, 'old')
+  const writes = [
+    (signal: AbortSignal) => exportRun(run, file, { signal }),
+    (signal: AbortSignal) => exportRunSampler(run, join(at, 'sampler.onnx'), { signal }),
+    (signal: AbortSignal) => exportBundle(run, join(at, 'bundle'), { signal }),
+  ]
+  for (const write of writes) {
+    const controller = new AbortController()
+    const stopped = rejection(write(controller.signal))
+    controller.abort(new LangevinError('E_CANCELLED', 'enough'))
+    expect(await stopped).toMatchObject({ code: 'E_CANCELLED' })
+  }
+  // While ONNX Runtime checks the file, which stands beside its place by then.
+  const controller = new AbortController()
+  const watcher = watch(kept, () => controller.abort(new LangevinError('E_CANCELLED', 'enough')))
+  expect(await rejection(exportRun(run, file, { signal: controller.signal }))).toMatchObject({ code: 'E_CANCELLED' })
+  watcher.close()
+  expect([readdirSync(at), readdirSync(kept)]).toEqual([[], ['model.onnx']])
+  expect(readFileSync(file, 'utf8')).toBe('old')
+  await run.model.dispose()
+})
 
 /** Means and products of points of the plane. */
 function momentsOf(points: Float32Array): number[] {

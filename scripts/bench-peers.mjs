@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
  * Times this package beside PyTorch and JAX: every workload of scripts/bench/workloads.json, the contenders in alternation, in one go, so
- * that all of them meet the same machine. Prints one table of medians and ratios and writes the numbers as JSON. Installs nothing.
+ * that all of them meet the same machine. Prints a table of medians and ratios and one of peak memory, both as Markdown, and writes the numbers as
+ * JSON. Installs nothing.
  *
  * The peers' scripts (torch_bench.py, jax_bench.py) stand in a folder given by --peers, beside a workloads.json that must equal ours. They
  * run in the Python of LANGEVIN_PEERS_PYTHON, else python3; a contender whose library it lacks is left out and named.
@@ -15,8 +16,9 @@ import { isDeepStrictEqual, parseArgs } from 'node:util'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const ours = 'langevin'
+const oursHalf = 'langevin-bf16'
 const variants = ['eager', 'channels_last', 'compile', 'bf16']
-const allNames = [ours, ...variants.map((v) => `torch-${v}`), 'jax']
+const allNames = [ours, oursHalf, ...variants.map((v) => `torch-${v}`), 'jax']
 
 const help = `usage: node scripts/bench-peers.mjs [options]      (after npm run build)
 
@@ -95,13 +97,21 @@ function findContenders(o) {
     found.push({ name, command: python, args: [script, ...args, ...common], env: { OMP_NUM_THREADS: threads, ...env } })
   }
   for (const name of o.contenders) {
-    if (name === ours) {
+    if (name === ours || name === oursHalf) {
       const script = join(root, 'dist/cli/main.js')
       if (!existsSync(script)) fail('dist/cli/main.js does not exist: run `npm run build` first')
       found.push({
         name,
         command: process.execPath,
-        args: [script, 'bench', '--json', '--threads', threads, ...common],
+        args: [
+          script,
+          'bench',
+          '--json',
+          '--threads',
+          threads,
+          ...(name === oursHalf ? ['--precision', 'bfloat16'] : []),
+          ...common,
+        ],
       })
     } else if (name === 'jax') {
       // XLA sizes its thread pool by the cores of its affinity mask; this flag holds it to one where one is asked for.
@@ -114,6 +124,15 @@ function findContenders(o) {
   return { found, missing }
 }
 
+/** Most memory that a process has had resident so far, on Linux; 0 elsewhere and when it is gone. */
+function peakBytes(pid) {
+  try {
+    return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  } catch {
+    return 0
+  }
+}
+
 /** Runs one contender on one workload; its row, or undefined where it has none for this workload. */
 function run({ name, command, args, env }, workload) {
   return new Promise((done) => {
@@ -123,21 +142,29 @@ function run({ name, command, args, env }, workload) {
     })
     let out = ''
     let err = ''
+    let peak = 0
+    const watch = setInterval(() => {
+      peak = Math.max(peak, peakBytes(child.pid))
+    }, 20)
     child.stdout.on('data', (d) => {
       out += d
     })
     child.stderr.on('data', (d) => {
       err += d
     })
-    child.on('error', (e) => done({ failed: e.message }))
+    child.on('error', (e) => {
+      clearInterval(watch)
+      done({ failed: e.message })
+    })
     child.on('close', (code) => {
+      clearInterval(watch)
       const rows = out
         .split('\n')
         .filter((l) => l.startsWith('{'))
         .map((l) => JSON.parse(l))
       const row = rows.find((r) => r.workload === workload)
       if (code !== 0) done({ failed: `${name} on ${workload} ended with ${code}: ${err.trim().split('\n').at(-1)}` })
-      else done(row ? { row } : {})
+      else done(row ? { row: { ...row, peak } } : {})
     })
   })
 }
@@ -179,26 +206,50 @@ async function measure(contenders, workload, rounds) {
           max: Math.max(...rows.map((r) => r.max)),
           n: rows.reduce((s, r) => s + r.n, 0),
           rounds: rows.map((r) => r.ms),
+          peak: Math.max(...rows.map((r) => r.peak)),
         },
       ]
     }),
   )
 }
 
-/** One line a workload: our milliseconds, then each peer's with how many times as long it took. */
-function tableText(names, results) {
-  const cell = (r, base) => {
+/** A Markdown table. */
+function markdown(head, rows) {
+  const line = (cells) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+const times = (v) => (Number.isFinite(v) ? `${v.toFixed(2)}x` : '-')
+
+/** The least of what these contenders took, or NaN. */
+function fastest(by, names) {
+  const all = names.map((n) => by[n]?.ms).filter((v) => v !== undefined)
+  return all.length > 0 ? Math.min(...all) : Number.NaN
+}
+
+/** One line a workload: milliseconds of each, median (least to greatest), and how many times ours the fastest peer took. */
+function timesTable(names, results) {
+  const float32 = allNames.filter((n) => n !== ours && !n.endsWith('bf16'))
+  const cell = (r) => {
     if (!r?.ms) return r?.failed ? 'failed' : '-'
-    return base ? `${r.ms.toPrecision(3)} (${(r.ms / base).toFixed(2)}x)` : r.ms.toPrecision(3)
+    return `${r.ms.toPrecision(3)} (${r.min.toPrecision(3)} to ${r.max.toPrecision(3)})`
   }
-  const head = ['workload', ...names.map((n) => (n === ours ? `${n} ms` : n))]
-  const rows = Object.entries(results).map(([workload, by]) => {
-    const base = by[ours]?.ms
-    return [workload, ...names.map((n) => cell(by[n], n === ours ? undefined : base))]
-  })
-  const widths = head.map((h, i) => Math.max(h.length, ...rows.map((r) => r[i].length)))
-  const line = (r) => r.map((c, i) => (i === 0 ? c.padEnd(widths[i]) : c.padStart(widths[i]))).join('  ')
-  return [line(head), ...rows.map(line)].join('\n')
+  const rows = Object.entries(results).map(([workload, by]) => [
+    workload,
+    ...names.map((n) => cell(by[n])),
+    times(fastest(by, float32) / by[ours]?.ms),
+    times(by['torch-bf16']?.ms / by[ours]?.ms),
+    times(by['torch-bf16']?.ms / by[oursHalf]?.ms),
+  ])
+  const ratios = ['float32 against the fastest float32 peer', 'float32 against torch bf16', 'bf16 against torch bf16']
+  return markdown(['workload', ...names, ...ratios], rows)
+}
+
+/** One line a workload: the most MiB that each had resident. */
+function memoryTable(names, results) {
+  const cell = (r) => (r?.peak ? (r.peak / 2 ** 20).toFixed(0) : '-')
+  const rows = Object.entries(results).map(([workload, by]) => [workload, ...names.map((n) => cell(by[n]))])
+  return markdown(['workload', ...names.map((n) => `${n}, MiB`)], rows)
 }
 
 async function main() {
@@ -223,8 +274,8 @@ async function main() {
     )
     save()
   }
-  process.stdout.write(`${machine.cpu}, ${o.threads} threads; median ms a step, and how many times ours it is\n`)
-  process.stdout.write(`${tableText(names, results)}\n`)
+  process.stdout.write(`${machine.cpu}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`)
+  process.stdout.write(`${timesTable(names, results)}\n\npeak memory\n\n${memoryTable(names, results)}\n`)
   const failed = Object.values(results).some((by) => Object.values(by).some((r) => r?.failed))
   process.exitCode = failed ? 1 : 0
 }

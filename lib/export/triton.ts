@@ -1,12 +1,12 @@
 /**
- * A bundle as a model repository of NVIDIA Triton Inference Server: a folder for the model and one for the sampler, each with its config.pbtxt, and a
- * README that says how to start the server on them. What config.pbtxt says is triton-config.ts's part.
+ * A bundle as a model repository of NVIDIA Triton Inference Server: a folder for the model and one for the sampler, each with its config.pbtxt, and
+ * beside the model's a README that says how to start the server on them. What config.pbtxt says is triton-config.ts's part.
  */
-import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { LangevinError } from '../graph/errors.ts'
-import { makeFolder, writeFileAtomically } from '../runtime/files.ts'
+import { makeFolder } from '../runtime/files.ts'
 import type { Run } from '../trainers/run.ts'
 import { type BundleOptions, exportBundle } from './bundle.ts'
 import { replaceFolder } from './folder.ts'
@@ -29,6 +29,9 @@ export interface TritonRepository {
 const CONFIG = 'config.pbtxt'
 const LABELS = 'labels.txt'
 const README = 'README.md'
+
+/** The parameter that only samplers have. */
+const SAMPLER_KEY = 'langevin.sampler'
 
 /**
  * Writes (or replaces) the models of a run, or of a bundle's folder, in the model repository `dir`; other models there stay.
@@ -63,26 +66,35 @@ async function fromBundle(
     )
   await makeFolder(dir)
   const { manifest } = bundle
-  const models: TritonModel[] = []
-  const add = async (path: string, model: Omit<TritonModel, 'signature'>): Promise<void> => {
-    const full = { ...model, signature: await signatureOf(path) }
-    await writeModel(join(dir, model.name), path, full, bundle, options)
-    models.push(full)
-  }
   const labels = manifest.classes.length > 0 && manifest.model.outputs.includes('logits')
-  await add(bundle.model, {
+  const model: TritonModel = {
     name,
+    signature: await signatureOf(bundle.model),
     ...(labels ? { labels: { output: 'logits', file: LABELS } } : {}),
     parameters: parametersOf(bundle, {}),
-  })
-  if (bundle.sampler !== undefined)
-    await add(bundle.sampler, {
-      name: `${name}_sampler`,
-      warmup: new Map([['steps', 'steps']]),
-      parameters: parametersOf(bundle, { 'langevin.sampler': JSON.stringify(manifest.sampler) }),
-    })
-  await writeFileAtomically(join(dir, README), readme(bundle, models))
+  }
+  const { sampler } = bundle
+  const chain = sampler === undefined ? undefined : await samplerModel(bundle, sampler, `${name}_sampler`)
+  const models = chain === undefined ? [model] : [model, chain]
+  await writeModel(join(dir, name), bundle.model, model, bundle, options, readme(bundle, models))
+  if (chain !== undefined) await writeModel(join(dir, chain.name), bundle.sampler as string, chain, bundle, options)
+  else await removeSampler(join(dir, `${name}_sampler`))
   return { path: dir, models: models.map((m) => m.name) }
+}
+
+async function samplerModel(bundle: Bundle, path: string, name: string): Promise<TritonModel> {
+  return {
+    name,
+    signature: await signatureOf(path),
+    warmup: new Map([['steps', 'steps']]),
+    parameters: parametersOf(bundle, { [SAMPLER_KEY]: JSON.stringify(bundle.manifest.sampler) }),
+  }
+}
+
+/** Removes the sampler that an earlier export of the model left, and nothing else: it would answer for a model that is gone. */
+async function removeSampler(folder: string): Promise<void> {
+  const config = await readFile(join(folder, CONFIG), 'utf8').catch(() => '')
+  if (config.includes(SAMPLER_KEY)) await rm(folder, { recursive: true, force: true })
 }
 
 function plainName(folder: string): string {
@@ -101,13 +113,14 @@ function parametersOf({ manifest }: Bundle, more: Readonly<Record<string, string
   }
 }
 
-/** One model's folder: config.pbtxt, 1/model.onnx with its external data, labels, what the warm-up reads. */
+/** One model's folder: config.pbtxt, 1/model.onnx with its external data, labels, what the warm-up reads, a README (which Triton passes over). */
 async function writeModel(
   target: string,
   file: string,
   model: TritonModel,
   { manifest }: Bundle,
   options: TritonOptions,
+  about?: string,
 ): Promise<void> {
   const steps = model.signature.inputs.some((p) => p.name === 'steps')
   const { warmup, ...rest } = model
@@ -127,6 +140,7 @@ async function writeModel(
       await mkdir(join(folder, 'warmup'))
       await writeFile(join(folder, 'warmup', 'steps'), new Uint8Array(BigInt64Array.of(1n).buffer))
     }
+    if (about !== undefined) await writeFile(join(folder, README), about)
     await writeFile(join(folder, CONFIG), config)
   })
 }
@@ -154,9 +168,9 @@ function readme({ manifest }: Bundle, models: readonly TritonModel[]): string {
   ]
   return `# ${manifest.name}: models for Triton Inference Server
 
-Written by langevin ${manifest.langevin}. Start the server on this folder:
+Written by langevin ${manifest.langevin}. Start the server on the folder above this one:
 
-    tritonserver --model-repository=.
+    tritonserver --model-repository=..
 
 then ask it, over HTTP (port 8000):
 

@@ -141,9 +141,16 @@ describe('a run without a chain of its own', () => {
       ),
     ])
     const at = join(folder(), 'models')
+    // The sampler of an earlier model of that name goes with it; what is called so but is no such sampler stays.
+    await exportTriton(bundle, at, { name: 'grey' })
+    mkdirSync(join(at, 'other_sampler'))
+    writeFileSync(join(at, 'other_sampler/config.pbtxt'), 'name: "other_sampler"')
+    await exportTriton(grey, at, { name: 'other', bundle: { verify: false } })
+    expect(readdirSync(at).sort()).toEqual(['grey', 'grey_sampler', 'other', 'other_sampler'])
     const { models } = await exportTriton(grey, at, { name: 'grey', bundle: { verify: false } })
     expect(models).toEqual(['grey'])
-    expect(readFileSync(join(at, 'README.md'), 'utf8')).not.toMatch(/sampler/)
+    expect(readdirSync(at).sort()).toEqual(['grey', 'other', 'other_sampler'])
+    expect(readFileSync(join(at, 'grey/README.md'), 'utf8')).not.toMatch(/sampler/)
     await grey.model.dispose()
   })
 })
@@ -287,8 +294,8 @@ describe('a model repository of Triton', () => {
     mkdirSync(join(at, 'other'), { recursive: true })
     const { models } = await exportTriton(bundle, at, { maxBatch: 16, device: 'cpu' })
     expect(models).toEqual(['digits', 'digits_sampler'])
-    expect(readdirSync(at).sort()).toEqual(['README.md', 'digits', 'digits_sampler', 'other'])
-    expect(readdirSync(join(at, 'digits')).sort()).toEqual(['1', 'config.pbtxt', 'labels.txt'])
+    expect(readdirSync(at).sort()).toEqual(['digits', 'digits_sampler', 'other'])
+    expect(readdirSync(join(at, 'digits')).sort()).toEqual(['1', 'README.md', 'config.pbtxt', 'labels.txt'])
     expect(readFileSync(join(at, 'digits/1/model.onnx'))).toEqual(readFileSync(join(bundle, 'model.onnx')))
     expect(readFileSync(join(at, 'digits/labels.txt'), 'utf8').split('\n')).toEqual([...'0123456789', ''])
     expect(config(at, 'digits')).toMatchObject({
@@ -306,7 +313,7 @@ describe('a model repository of Triton', () => {
       ['seed', 'TYPE_INT64', [1]],
     ])
     expect(readFileSync(join(at, 'digits_sampler/warmup/steps'))).toEqual(Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]))
-    const readme = readFileSync(join(at, 'README.md'), 'utf8')
+    const readme = readFileSync(join(at, 'digits/README.md'), 'utf8')
     expect(readme).toMatch(/tritonserver --model-repository/)
     expect(readme).toMatch(/mapped from \[0, 16\] to \[-1, 1\]/)
     expect(readme).toContain(String(manifestOf(bundle).outOfDistribution?.threshold))

@@ -8,9 +8,9 @@ import { afterAll } from 'vitest'
 import type { createService as CreateService, Service } from '../../examples/serve/src/app.ts'
 import type { ServeOptions } from '../../examples/serve/src/options.ts'
 import { exportBundle } from '../../lib/export/bundle.ts'
-import { JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
-import { openRun, type Run } from '../../lib/trainers/run.ts'
-import { convNet, fitAll, folder, smallPlusPlus, someDigits } from '../trainers/tiny.ts'
+import type { Run } from '../../lib/trainers/run.ts'
+import { folder } from '../trainers/tiny.ts'
+import { trainedDigits } from '../trainers/trained.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const example = join(root, 'examples/serve')
@@ -66,15 +66,7 @@ export interface DigitsBundle {
 
 /** A classifier of digits with a chain and a threshold, trained for a moment. */
 export async function digitsBundle(): Promise<DigitsBundle> {
-  const out = folder()
-  const digits = await someDigits(100)
-  const trainer = new JemPlusPlus(convNet(), {
-    ...smallPlusPlus,
-    buffer: { size: 40, start: { kind: 'classGaussians', form: 'diagonal' } },
-  })
-  await fitAll(trainer, digits.take(60), { steps: 12, out })
-  trainer.dispose()
-  const run = await openRun(out)
+  const { run, digits } = await trainedDigits()
   const path = join(folder(), 'digits')
   await exportBundle(run, path, { heldOut: digits, ood: [] })
   return { path, run, raw: Uint8Array.from(digits.features.data), x: digits.normalized().data as Float32Array }

@@ -23,28 +23,20 @@ import { fitThreshold } from '../../lib/export/threshold.ts'
 import { exportTriton } from '../../lib/export/triton.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { openOnnx } from '../../lib/onnx/verify.ts'
-import { JemPlusPlus } from '../../lib/trainers/jem-trainers.ts'
-import { openRun, type Run } from '../../lib/trainers/run.ts'
+import type { Run } from '../../lib/trainers/run.ts'
 import { type Parsed, parseText, readSchema } from '../onnx/triton.ts'
 import { cases, type MethodCase } from '../trainers/method-cases.ts'
-import { convNet, fitAll, folder, rejection, smallPlusPlus, someDigits } from '../trainers/tiny.ts'
-import { trained } from '../trainers/trained.ts'
+import { folder, rejection, someDigits } from '../trainers/tiny.ts'
+import { trained, trainedDigits } from '../trainers/trained.ts'
 
 let run: Run
 let heldOut: Dataset
 let bundle: string
 
 beforeAll(async () => {
-  const out = folder()
-  const digits = await someDigits(100)
-  const trainer = new JemPlusPlus(convNet(), {
-    ...smallPlusPlus,
-    buffer: { size: 40, start: { kind: 'classGaussians', form: 'diagonal' } },
-  })
-  await fitAll(trainer, digits.take(60), { steps: 12, out })
-  trainer.dispose()
+  const { out, digits, run: opened } = await trainedDigits()
   writeFileSync(join(out, 'evaluation.json'), JSON.stringify({ accuracy: 0.5, ece: 0.25, ood: {}, energies: {} }))
-  run = await openRun(out)
+  run = opened
   heldOut = digits
   bundle = join(folder(), 'digits')
   await exportBundle(run, bundle, { heldOut, falseAlarms: 0.1 })

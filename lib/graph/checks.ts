@@ -27,3 +27,8 @@ export function checkChoice(what: string, value: string, known: readonly string[
       known,
     })
 }
+
+/** A misspelled option would be left out in silence. @throws LangevinError E_CONFIG for a key that is none of `known` */
+export function checkOptionNames(what: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) checkChoice(`${what}: option`, name, known)
+}

@@ -1,4 +1,5 @@
 /** Exports what a model computes as one ONNX file, checked in ONNX Runtime before it is left there. Chains are lib/onnx/export-sampler.ts. */
+import { checkOptionNames } from '../graph/checks.ts'
 import { suggestion } from '../graph/errors.ts'
 import { GeneratorModel } from '../nn/generator-model.ts'
 import type { Model, ModelOutput } from '../nn/model.ts'
@@ -50,6 +51,10 @@ export interface ExportGeneratorOptions extends ExportOnnxOptions {
   readonly noise?: boolean
 }
 
+const commonOptions = ['opset', 'precision', 'metadata', 'verify', 'externalData', 'signal']
+const modelOptions = [...commonOptions, 'outputs', 'sigma']
+const generatorOptions = [...commonOptions, 'noise']
+
 export interface ExportedModel {
   readonly path: string
   /** Bytes of all files written. */
@@ -81,6 +86,7 @@ export async function exportOnnx(
   path: string,
   options: ExportModelOptions & ExportGeneratorOptions = {},
 ): Promise<ExportedModel> {
+  checkOptionNames('exportOnnx', options, model instanceof GeneratorModel ? generatorOptions : modelOptions)
   const { opset = 17, precision = 'float32' } = options
   checkPrecision('exportOnnx', precision)
   const checked = options.signal === undefined ? {} : { signal: options.signal }

@@ -2,8 +2,8 @@
  * Exports a sampler's whole chain over a model as one ONNX file, a Loop of as many steps as are asked for when it runs, and checks it in ONNX Runtime
  * before leaving it there. The graphs are sampler-graph.ts's part, the check verify-sampler.ts's.
  */
-import { checkChoice, checkPositive } from '../graph/checks.ts'
-import { LangevinError, suggestion } from '../graph/errors.ts'
+import { checkChoice, checkOptionNames, checkPositive } from '../graph/checks.ts'
+import { LangevinError } from '../graph/errors.ts'
 import type { Model } from '../nn/model.ts'
 import { checkDiscrete } from '../samplers/discrete-check.ts'
 import type { Sampler } from '../samplers/sampler.ts'
@@ -92,7 +92,7 @@ export async function exportSampler(
   path: string,
   options: ExportSamplerOptions = {},
 ): Promise<ExportedSampler> {
-  checkNames(options)
+  checkOptionNames('exportSampler', options, optionNames)
   const spec = specOf(model, options)
   const { precision = 'float32', opset = spec.random === 'seed' ? 18 : 17 } = options
   checkPrecision('exportSampler', precision)
@@ -205,13 +205,3 @@ const optionNames = [
   'externalData',
   'signal',
 ]
-
-/** A misspelled option would be left out in silence. */
-function checkNames(options: ExportSamplerOptions): void {
-  const wrong = Object.keys(options).find((name) => !optionNames.includes(name))
-  if (wrong !== undefined)
-    throw new LangevinError(
-      'E_CONFIG',
-      `exportSampler: option '${wrong}' is not known.${suggestion(wrong, optionNames)}`,
-    )
-}

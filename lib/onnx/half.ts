@@ -168,7 +168,7 @@ class HalfGraph {
     const read = data.flatMap((at) => inputs[at] ?? [])
     if (read.every((v) => v.fixed)) return false
     if (products.has(node.opType)) return true
-    if (!followers.has(node.opType) && !comparisons.has(node.opType)) return false
+    if ((!followers.has(node.opType) && !comparisons.has(node.opType)) || adds(node)) return false
     const square = node.opType === 'Mul' && node.input[0] === node.input[1]
     const follows = (v: Value): boolean => v.form === 'half' || (v.fixed && fits(v))
     return !square && read.some((v) => v.form === 'half') && read.every(follows)
@@ -231,6 +231,11 @@ class HalfGraph {
     }
     return [halfTensor(tensor, tensor.name)]
   }
+}
+
+/** A scatter that sums what meets at one place: a sum, and one that ONNX Runtime has not in half. */
+function adds({ attribute }: NodeProto): boolean {
+  return attribute.some((a) => a.name === 'reduction' && new TextDecoder().decode(a.s) !== 'none')
 }
 
 /** Positions of a node's inputs that may be float data. */

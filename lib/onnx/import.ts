@@ -2,6 +2,7 @@
  * ONNX classifiers and energies from elsewhere as models: the graph becomes one of ours, so that energy, score, chains, out-of-distribution
  * detection and fine-tuning work on it. A file of our own gives back the very network it was written from.
  */
+import { checkOptionNames } from '../graph/checks.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, sizeOf } from '../graph/shape.ts'
@@ -64,6 +65,7 @@ const graphOptions = ['input', 'output', 'kind', 'dropSoftmax', 'normalization',
  * nodes (`details.unsupported`); E_IO for files that cannot be read; E_CONFIG for options that do not fit the file
  */
 export async function importOnnx(source: string | Uint8Array, options: ImportOptions = {}): Promise<Model> {
+  checkOptionNames('importOnnx', options, [...graphOptions, 'device', 'onNote'])
   const file = await readOnnxFile(source)
   const plain = graphOptions.every((o) => options[o] === undefined)
   const own = plain ? await ownModel(file, options.device) : undefined

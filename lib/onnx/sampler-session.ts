@@ -27,9 +27,10 @@ const wide: readonly string[] = ['steps', 'seed']
 /** @throws LangevinError E_ONNX when onnxruntime-node is missing or refuses the model, or when an input has no value */
 export async function openSampler(model: string | Uint8Array, threads?: number): Promise<SamplerSession> {
   const runtime = await loadRuntime()
+  // Only what is fatal: errors are thrown, and need not be printed as well.
   const options = {
     executionProviders: ['cpu'],
-    logSeverityLevel: 3 as const,
+    logSeverityLevel: 4 as const,
     ...(threads !== undefined && { intraOpNumThreads: threads, interOpNumThreads: 1 }),
   }
   const session = await (typeof model === 'string'

@@ -136,7 +136,8 @@ export interface OnnxSession {
 /** Loads a model into ONNX Runtime's CPU provider. Errors as for {@link verifyOnnx}. */
 export async function openOnnx(model: string | Uint8Array, threads?: number): Promise<OnnxSession> {
   const runtime = await loadRuntime()
-  const settings = { executionProviders: ['cpu'], logSeverityLevel: 3 as const }
+  // Only what is fatal: errors are thrown, and need not be printed as well.
+  const settings = { executionProviders: ['cpu'], logSeverityLevel: 4 as const }
   const options = threads === undefined ? settings : { ...settings, intraOpNumThreads: threads, interOpNumThreads: 1 }
   const session = await refuse('refuses the model', () =>
     typeof model === 'string'

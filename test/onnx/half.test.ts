@@ -11,8 +11,9 @@ import { FlowModel } from '../../lib/nn/flow-model.ts'
 import { affineCouplingFlow, splineFlow } from '../../lib/nn/flows.ts'
 import { mlpGenerator } from '../../lib/nn/generator.ts'
 import { GeneratorModel } from '../../lib/nn/generator-model.ts'
+import { activation, conv, flatten, linear, maxPool } from '../../lib/nn/layers.ts'
 import type { Model } from '../../lib/nn/model.ts'
-import { convEnergy, defineEnergy, mlp, wideResNet } from '../../lib/nn/models.ts'
+import { convEnergy, defineEnergy, mlp, sequential, wideResNet } from '../../lib/nn/models.ts'
 import { outputsOf } from '../../lib/nn/outputs.ts'
 import { rbm } from '../../lib/nn/rbm.ts'
 import { exportOnnx } from '../../lib/onnx/export-model.ts'
@@ -55,6 +56,10 @@ const models: Record<string, { readonly make: () => Model | GeneratorModel; read
     ratio: 0.9,
   },
   wideResNet: { make: () => wideResNet({ depth: 10, width: 2, size: 8, channels: 1 }), ratio: 0.54 },
+  'max pool': {
+    make: () => sequential(image, [conv(32, 3), activation('silu'), maxPool(2), flatten(), linear(64), linear(3)]),
+    ratio: 0.6,
+  },
   'affine flow': {
     make: () => new FlowModel(affineCouplingFlow({ inputs: 4, layers: 2, hidden: [96, 96] })),
     ratio: 0.75,
@@ -137,6 +142,11 @@ describe('exported in float16', () => {
     expect(readdirSync(folder).filter((f) => f.startsWith('no.model'))).toEqual([])
     const wrong = exportOnnx(model, join(folder, 'no.model'), { precision: 'float-16' as 'float16' })
     await expect(wrong).rejects.toThrow(/precision 'float-16' is not known\. Did you mean 'float16'/)
+    const misspelled = { percision: 'float16' } as object
+    await expect(exportOnnx(model, join(folder, 'no.model'), misspelled)).rejects.toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringMatching(/option 'percision' is not known\. Did you mean 'precision'/),
+    })
     await model.dispose()
   })
 

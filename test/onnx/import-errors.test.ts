@@ -227,6 +227,7 @@ describe('options', () => {
       { kind: 'clasifier' as never },
       /kind 'clasifier' is not known. Did you mean 'classifier'\?/,
     ],
+    ['a misspelled option', relu, { outptu: 'x' } as never, /option 'outptu' is not known\. Did you mean 'output'\?/],
     ['an energy of four columns', relu, { kind: 'energy' }, /output 'features' has 4 columns, so it is no energy/],
     [
       'two inputs',

@@ -98,8 +98,8 @@ function findContenders(o) {
   }
   for (const name of o.contenders) {
     if (name === ours || name === oursHalf) {
-      const script = join(root, 'dist/cli/main.js')
-      if (!existsSync(script)) fail('dist/cli/main.js does not exist: run `npm run build` first')
+      const script = join(root, 'dist/bundle/cli.js')
+      if (!existsSync(script)) fail('dist/bundle/cli.js does not exist: run `npm run build` first')
       found.push({
         name,
         command: process.execPath,

@@ -17,12 +17,14 @@ tarball=$(echo "$work"/langevin-*.tgz)
 
 say "contents of $(basename "$tarball") ($(du -h "$tarball" | cut -f1))"
 tar -tzf "$tarball" | sed 's,^package/,,' | sort >"$work/files"
-for wanted in package.json README.md CHANGELOG.md LICENSE THIRD_PARTY.md dist/index.js dist/index.d.ts dist/cli/main.js \
+for wanted in package.json README.md CHANGELOG.md LICENSE THIRD_PARTY.md dist/bundle/{index,cli,langevin,vendor}.js \
+  dist/bundle/LICENCES.txt dist/types/index.d.ts dist/types/zod/LICENSE \
   CMakeLists.txt binding.gyp native/ops/ops.def configs/jempp-digits.json data/digits/LICENCE data/digits/digits-images-idx3-ubyte.gz \
   "prebuilds/$(platform)/langevin.node"; do
   grep -qxF "$wanted" "$work/files" || fail "the tarball lacks $wanted"
 done
-unwanted=$(grep -E '^(test|build|scripts/[^b]|node_modules|runs|coverage|\.ci)/|\.test\.|\.tgz$|\.stamp$|^dist/.*\.ts$' "$work/files" | grep -v '\.d\.ts$' || true)
+unwanted=$(grep -E '^(test|build|scripts/[^b]|node_modules|runs|coverage|\.ci)/|\.test\.|\.tgz$|\.stamp$|^scripts/b[^/]*$|^dist/' "$work/files" |
+  grep -Ev '^dist/(bundle/([a-z-]+\.js(\.map)?|LICENCES\.txt)|types/(.*\.d\.ts|zod/LICENSE))$' || true)
 [ -z "$unwanted" ] || fail "the tarball holds what does not belong there: $unwanted"
 npx publint run "$tarball" --strict
 
@@ -34,6 +36,8 @@ npm install --silent --no-audit --no-fund "$tarball"
 scripts=$(node -p 'Object.entries(require("./package-lock.json").packages).filter(([, p]) => p.hasInstallScript).map(([n]) => n).join(", ")')
 [ -z "$scripts" ] || fail "installing langevin runs install scripts of $scripts"
 home=$work/app/node_modules/langevin
+others=$(ls node_modules | grep -vx langevin || true)
+[ -z "$others" ] || fail "installing langevin brings other packages: $others"
 
 say 'where its libraries come from'
 LD_DEBUG=libs LD_DEBUG_OUTPUT="$work/loader" npx langevin info

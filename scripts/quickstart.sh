@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 ./scripts/setup.sh
 
 out=${RUN_FOLDER:-runs/digits}
-node dist/cli/main.js train configs/jempp-digits.json --out "$out" "$@"
-node dist/cli/main.js export "$out"
-node dist/cli/main.js export "$out" --bundle "$out/bundle"
+node dist/bundle/cli.js train configs/jempp-digits.json --out "$out" "$@"
+node dist/bundle/cli.js export "$out"
+node dist/bundle/cli.js export "$out" --bundle "$out/bundle"
 
 node --input-type=module - "$out" <<'JS'
 import { readFileSync } from 'node:fs'

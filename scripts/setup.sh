@@ -101,7 +101,7 @@ if [ ! -e build/Release/langevin.node ] || stale build/native.stamp native CMake
   step 'building the native addon (some minutes the first time)' npm run build:native
   touch build/native.stamp
 fi
-if [ ! -e dist/index.js ] || stale build/dist.stamp lib package.json tsconfig.json tsconfig.build.json; then
-  step 'compiling TypeScript' npm run build:ts
+if [ ! -e dist/bundle/index.js ] || stale build/dist.stamp lib package.json tsconfig.json tsconfig.build.json scripts/bundle.mjs scripts/licences; then
+  step 'compiling and bundling TypeScript' npm run build:ts
   touch build/dist.stamp
 fi

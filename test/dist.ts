@@ -1,6 +1,6 @@
 /**
- * For tests that work with files and processes: folders that are removed afterwards, and the compiled package in dist/, built once and again
- * when a source is newer.
+ * For tests that work with files and processes: folders that are removed afterwards, and the compiled and bundled package in dist/, built
+ * once and again when a source is newer.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { afterAll } from 'vitest'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 const stamp = join(root, 'dist/.built')
+const bundler = join(root, 'scripts/bundle.mjs')
 const lock = join(root, 'dist/.building')
 
 const made: string[] = []
@@ -36,7 +37,10 @@ const modified = (path: string): number => {
 }
 
 const newestSource = (): number =>
-  Math.max(...readdirSync(join(root, 'lib'), { recursive: true }).map((f) => modified(join(root, 'lib', String(f)))))
+  Math.max(
+    ...readdirSync(join(root, 'lib'), { recursive: true }).map((f) => modified(join(root, 'lib', String(f)))),
+    modified(bundler),
+  )
 
 /** Builds dist/ unless it is newer than every source; two test files at once wait for each other. Returns its folder. */
 export async function buildDist(): Promise<string> {
@@ -53,10 +57,10 @@ export async function buildDist(): Promise<string> {
       continue
     }
     try {
-      execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'], {
-        cwd: root,
-        stdio: 'pipe',
-      })
+      const compiler = join(root, 'node_modules/typescript/bin/tsc')
+      for (const step of [[compiler, '-p', 'tsconfig.build.json'], [bundler]]) {
+        execFileSync(process.execPath, step, { cwd: root, stdio: 'pipe' })
+      }
       writeFileSync(stamp, '')
       // Not now: a source that changed during the build is newer than what was built.
       utimesSync(stamp, new Date(Math.ceil(newest)), new Date(Math.ceil(newest)))

@@ -23,7 +23,7 @@ export { temporaryFolder as work } from '../dist.ts'
 
 /** Starts `langevin ARGS` in a folder, on one thread. */
 export async function start(args: readonly string[], cwd: string): Promise<Running> {
-  const main = join(await buildDist(), 'cli/main.js')
+  const main = join(await buildDist(), 'bundle/cli.js')
   const process_ = spawn(process.execPath, [main, ...args], { cwd, env: { ...process.env, LANGEVIN_THREADS: '1' } })
   let [out, err] = ['', '']
   process_.stdout.on('data', (d) => {

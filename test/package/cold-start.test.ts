@@ -2,7 +2,7 @@
  * The package as it ships starts fast: what a process opens to import it (V8 names every script it compiled), and the time from `import` to
  * the first energy. How fast it is on a quiet machine is measured by hand; the bound here only tells a bundle from three hundred modules.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -56,6 +56,17 @@ test('the command loads its four files', () => {
   const { out, loaded } = run(cli, ['--help'])
   expect(out).toContain('usage: langevin COMMAND')
   expect(loaded).toEqual(inBundle(['langevin', 'rolldown-runtime', 'vendor']))
+})
+
+test('the bundle finds the files that ship beside it', () => {
+  const { version } = JSON.parse(readFileSync(join(bundle, '../../package.json'), 'utf8')) as { version: string }
+  expect(run(join(bundle, 'cli.js'), ['info']).out).toContain(version)
+  // Workloads are read from scripts/bench, and the error lists them.
+  const { status, stderr } = spawnSync(process.execPath, [join(bundle, 'cli.js'), 'bench', '--only', 'none'], {
+    encoding: 'utf8',
+  })
+  expect(status).not.toBe(0)
+  expect(stderr).toContain('langevin_mlp')
 })
 
 test('from import to the first energy in less than a second', () => {

@@ -17,7 +17,7 @@ export async function configOf(path) {
 export async function trainBy(config, train, { seed, quick, log, out: folder, name }) {
   const out = join(folder, name)
   const steps = quick ? 20 : config.steps
-  const trainer = makeTrainer(quick ? shortened(config, steps) : config, train, seed, 'cpu')
+  const trainer = await makeTrainer(quick ? shortened(config, steps) : config, root, train, seed, 'cpu')
   const events = []
   let last
   const started = performance.now()

@@ -64,7 +64,7 @@ process.exit(0)
 /** One training: the KL divergence of the learned density from the true one, and log Z where the method tells it. */
 async function once(config, base, seed) {
   const { train } = await loadDataset({ ...config.data, seed }, { base })
-  const trainer = await makeTrainer(config, '.', train, seed, 'cpu')
+  const trainer = await makeTrainer(config, base, train, seed, 'cpu')
   let last
   for await (const row of trainer.fit(train, { steps: config.steps, reportEvery: 500 })) last = row
   const { forward, logZModel } = await quadratureKl(toyDensity('gaussians8').logDensity, trainer.model, box)

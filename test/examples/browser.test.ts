@@ -46,7 +46,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', { timeout:
     await site?.close()
   })
 
-  async function visit(options: BrowserContextOptions): Promise<{ context: BrowserContext; page: Page }> {
+  async function visit(options: BrowserContextOptions, query = ''): Promise<{ context: BrowserContext; page: Page }> {
     const context = await browser.newContext(options)
     const page = await context.newPage()
     page.on('console', (m) => {
@@ -56,7 +56,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', { timeout:
     context.on('request', (r) => {
       if (!r.url().startsWith(site.url) && !r.url().startsWith('data:')) faults.push(`request: ${r.url()}`)
     })
-    await page.goto(site.url)
+    await page.goto(site.url + query)
     await ready(page)
     return { context, page }
   }
@@ -89,28 +89,64 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', { timeout:
     expect(faults).toEqual([])
   })
 
-  test('a key starts sixteen chains; their energies fall, and the model reads the digit that was asked for', async () => {
-    const { context, page } = await visit(desktop)
+  test('a key draws sixteen digits from noise, and the classifier reads most of them, of several kinds', async () => {
+    const { context, page } = await visit(desktop, '?seed=1')
     await page.click('#tab-sample')
-    await page.selectOption('#sample-class', '3')
     await page.keyboard.press('s')
     await page.locator('#sample-reset').focus()
-    expect((await energiesAt(page, '#energies', 40)).fell).toBeGreaterThan(2)
+    await energiesAt(page, '#energies', 40)
+    await page.screenshot({ path: join(shots, 'sample-middle-desktop.png') })
+    const { fell } = await energiesAt(page, '#energies', 100)
+    expect(fell).toBeGreaterThan(100)
+    await readingsOf(page, 100)
+    await page.screenshot({ path: join(shots, 'sample-desktop.png') })
+    expect(await page.locator('#sample-run').textContent()).toBe('Again')
+    const { read, sure } = await readingsOf(page, 100)
+    expect(read).toHaveLength(16)
+    expect(sure).toBeGreaterThanOrEqual(10)
+    expect(new Set(read).size).toBeGreaterThanOrEqual(4)
+    // Others with the next run; paused on the way, and on.
+    const before = await pictures(page)
     await page.keyboard.press('s')
-    const status = await told(page, '#sample-status', /The model reads: [0-9 ]+/)
-    const read = status.replace(/.*reads: ([0-9 ]+).*/, '$1').split(' ')
+    await energiesAt(page, '#energies', 10)
+    await page.keyboard.press('s')
+    expect(await page.locator('#sample-run').textContent()).toBe('Continue')
+    await page.keyboard.press('s')
+    await energiesAt(page, '#energies', 100)
+    const again = await readingsOf(page, 100)
+    expect(again.sure).toBeGreaterThanOrEqual(10)
+    expect(await pictures(page)).not.toBe(before)
+    await context.close()
+    expect(faults).toEqual([])
+  })
+
+  test('chains steered to a class: their energies fall, and the classifier reads the digit that was asked for', async () => {
+    const { context, page } = await visit(desktop, '?seed=1')
+    await page.click('#tab-sample')
+    expect(await page.locator('#sample-class').isVisible()).toBe(false)
+    await page.selectOption('#sample-way', 'steer')
+    await page.selectOption('#sample-class', '3')
+    await page.click('#sample-run')
+    // They rest by themselves.
+    const { read } = await readingsOf(page, 10)
+    expect((await energiesAt(page, '#energies', 10)).fell).toBeGreaterThan(1)
+    expect(await page.locator('#sample-run').textContent()).toBe('Continue')
     expect(read).toHaveLength(16)
     expect(read.filter((d) => d === '3').length).toBeGreaterThanOrEqual(14)
-    await page.screenshot({ path: join(shots, 'sample-desktop.png') })
-    // From the Gaussians of the classes, any digit, 36 chains.
-    await page.selectOption('#sample-class', 'any')
-    await page.selectOption('#sample-start', 'gaussians')
+    await page.screenshot({ path: join(shots, 'sample-steered-desktop.png') })
+    // From noise of the page, any digit, 36 chains.
+    await page.selectOption('#sample-class', { label: 'any' })
+    await page.selectOption('#sample-start', 'noise')
     await page.selectOption('#sample-count', '36')
     await page.click('#sample-run')
-    await energiesAt(page, '#energies', 10)
+    await energiesAt(page, '#energies', 6)
     await page.click('#sample-run')
+    await readingsOf(page)
+    await page.click('#sample-run')
+    await readingsOf(page, 10)
+    expect((await energiesAt(page, '#energies', 10)).fell).toBeGreaterThan(2)
     await labelled(page, '#samples', /^36 samples/)
-    await page.screenshot({ path: join(shots, 'sample-gaussians-desktop.png') })
+    await page.screenshot({ path: join(shots, 'sample-steered-noise-desktop.png') })
     await page.click('#sample-reset')
     expect(await page.locator('#sample-run').textContent()).toBe('Start')
     await context.close()
@@ -252,6 +288,19 @@ async function told(page: Page, selector: string, what: string | RegExp): Promis
 async function labelled(page: Page, selector: string, what: RegExp): Promise<void> {
   const label = async (): Promise<string> => (await page.locator(selector).getAttribute('aria-label')) ?? ''
   await expect.poll(label, { timeout: PATIENCE, interval: 50 }).toMatch(what)
+}
+
+/** What the classifier reads in the samples once they stand still, at `step` if it is given. */
+async function readingsOf(page: Page, step?: number): Promise<{ read: string[]; sure: number }> {
+  const at = step ?? '[0-9]+'
+  const status = await told(page, '#sample-status', new RegExp(`Step ${at}\\. The classifier reads [0-9 ]+, [0-9]+ of`))
+  const [, read = '', sure] = /reads ([0-9 ]+), ([0-9]+) of/.exec(status) ?? []
+  return { read: read.split(' '), sure: Number(sure) }
+}
+
+/** The pictures of the samples as they are painted. */
+function pictures(page: Page): Promise<string> {
+  return page.evaluate(`document.getElementById('samples').toDataURL()`)
 }
 
 /** Moves the mouse along strokes given on a square of side 100. */

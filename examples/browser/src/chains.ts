@@ -4,7 +4,7 @@
  */
 import { nextFrame, showProblem } from './dom.ts'
 import type { Engine } from './engine.ts'
-import { type Feeds, float32, int32, int64, type PlainTensor, scalar } from './protocol.ts'
+import { type Feeds, float32, int32, int64, type Outputs, type PlainTensor, scalar } from './protocol.ts'
 import { freshSeed } from './random.ts'
 
 /** A sampler file, and the inputs it takes. */
@@ -12,7 +12,7 @@ export interface SamplerFile {
   readonly url: string
   readonly inputs: readonly string[]
   /** What its options stand for, by input. */
-  readonly defaults?: { readonly step_size?: number; readonly noise_scale?: number }
+  readonly defaults?: { readonly steps?: number; readonly step_size?: number; readonly noise_scale?: number }
 }
 
 export interface StepSettings {
@@ -31,7 +31,19 @@ export interface ChainState {
   readonly energies: Float32Array
 }
 
-/** One call of a sampler file. Every call has a seed of its own, so the chain's noise never repeats. */
+/** Every step of chains that ran in one call. */
+export interface Trajectory {
+  readonly chains: number
+  readonly steps: number
+  /** [steps, chains, ...shape] */
+  readonly x: Float32Array
+  /** [steps, chains] */
+  readonly energies: Float32Array
+}
+
+type From = { readonly x?: Float32Array; readonly y: Int32Array }
+
+/** Calls of sampler files. Every call has a seed of its own, so the chain's noise never repeats. */
 export class SamplerCalls {
   private readonly engine: Engine
   private seed = BigInt(freshSeed())
@@ -44,9 +56,27 @@ export class SamplerCalls {
   async call(
     file: SamplerFile,
     shape: readonly number[],
-    from: { readonly x?: Float32Array; readonly y: Int32Array },
+    from: From,
     settings: StepSettings,
   ): Promise<{ x: Float32Array; energies: Float32Array }> {
+    const outputs = await this.run(file, shape, from, settings, ['samples', 'energies'])
+    return { x: floats(outputs.samples), energies: floats(outputs.energies) }
+  }
+
+  /** A whole run of a file that draws its own starts, with all that it went through. */
+  async watch(file: SamplerFile, shape: readonly number[], chains: number, steps: number): Promise<Trajectory> {
+    const from = { y: new Int32Array(chains).fill(-1) }
+    const outputs = await this.run(file, shape, from, { steps, stepSize: 0 }, ['trajectory', 'energy_trace'])
+    return { chains, steps, x: floats(outputs.trajectory), energies: floats(outputs.energy_trace) }
+  }
+
+  private async run(
+    file: SamplerFile,
+    shape: readonly number[],
+    from: From,
+    settings: StepSettings,
+    wanted: readonly string[],
+  ): Promise<Outputs> {
     const chains = from.y.length
     const all: Record<string, PlainTensor> = {
       y: int32(from.y, [chains]),
@@ -63,14 +93,15 @@ export class SamplerCalls {
         return [name, value]
       }),
     )
-    const { outputs } = await this.engine.run(file.url, feeds, ['samples', 'energies'])
-    return { x: floats(outputs.samples), energies: floats(outputs.energies) }
+    return (await this.engine.run(file.url, feeds, wanted)).outputs
   }
 }
 
 function floats(tensor: PlainTensor | undefined): Float32Array {
   if (tensor?.data instanceof Float32Array) return tensor.data
-  throw new Error('The sampler gave no samples and energies; is it a file of langevin?')
+  throw new Error(
+    'The sampler gave no samples and energies as this page wants them; export it as docs/browser.md says.',
+  )
 }
 
 /** Repeats an asynchronous step, one a frame, while it runs. */

@@ -71,6 +71,10 @@ export function nextFrame(): Promise<void> {
   })
 }
 
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds))
+}
+
 /** Whether the user wants little motion. */
 export const wantsStillness = (): boolean => stillness.matches
 

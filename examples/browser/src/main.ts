@@ -9,11 +9,23 @@ import { SamplingView } from './sampling.ts'
 import { setUpTabs } from './tabs.ts'
 import { installTestHook } from './test-hook.ts'
 
+type IndexedFile = Omit<SamplerFile, 'url'> & { readonly file: string }
+
+const located = ({ file, ...rest }: IndexedFile): SamplerFile => ({
+  ...rest,
+  url: new URL(`models/${file}`, document.baseURI).href,
+})
+
 /** models/index.json: what the page shows; paths are from models/. make-models.mjs writes it. */
 interface Index {
   readonly digits: {
     readonly folder: string
-    readonly chain: Omit<SamplerFile, 'url'> & { readonly file: string }
+    /** Chains of p(x|y) from given points. */
+    readonly chain: IndexedFile
+    /** The same, from Gaussians of the classes; may be left out. */
+    readonly gaussians?: IndexedFile
+    /** An annealed sampler that begins at noise, with its trajectory; may be left out. */
+    readonly noise?: IndexedFile
     readonly examples: string
   }
   readonly landscapes: readonly LandscapeEntry[]
@@ -23,11 +35,14 @@ async function start(): Promise<void> {
   const engine = new Engine()
   installTestHook(engine)
   const index = await fetchJson<Index>('models/index.json')
-  const { folder, chain, examples } = index.digits
+  const { folder, chain, gaussians, noise, examples } = index.digits
   const bundle = await fetchBundle(`models/${folder}`)
   const { images } = await fetchJson<{ images: readonly Example[] }>(`models/${examples}`)
-  const url = new URL(`models/${chain.file}`, document.baseURI).href
-  const sampling = new SamplingView(engine, bundle, { ...chain, url })
+  const sampling = new SamplingView(engine, bundle, {
+    chain: located(chain),
+    gaussians: gaussians && located(gaussians),
+    noise: noise && located(noise),
+  })
   const landscape = new LandscapeView(engine, index.landscapes)
   setUpTabs((panel) => {
     if (panel !== 'sample') sampling.pause()

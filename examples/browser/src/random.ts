@@ -12,8 +12,10 @@ export function uniforms(seed: number): () => number {
   }
 }
 
-/** A seed that differs from visit to visit. */
+/** The seed after `?seed=` of the page's address, for pictures that come again; without it, one that differs from visit to visit. */
 export function freshSeed(): number {
+  const asked = new URLSearchParams(location.search).get('seed')
+  if (asked !== null && /^\d{1,9}$/.test(asked)) return Number(asked)
   return crypto.getRandomValues(new Uint32Array(1))[0] as number
 }
 

@@ -1,24 +1,31 @@
-/** Watch digits being sampled: a grid of chains, moved live by the exported sampler, their energies, and what the model itself reads in them. */
+/**
+ * The second tab: watch digits being sampled, in one of two ways (sampling-ways.ts), with the energies of the chains and what the classifier reads in
+ * them. Every choice begins new chains.
+ */
 import type { Bundle } from './bundle.ts'
 import { type ChainState, FrameLoop, SamplerCalls, type SamplerFile } from './chains.ts'
 import { EnergyChart } from './chart.ts'
 import { softmax } from './digit.ts'
-import { button, canvas, colour, html, option, redrawOn, select, showProblem, slider, surface, typing } from './dom.ts'
+import { button, canvas, html, option, redrawOn, select, showProblem, slider, typing } from './dom.ts'
 import type { Engine } from './engine.ts'
 import { float32 } from './protocol.ts'
-import { freshSeed, noise, uniforms } from './random.ts'
+import { freshSeed, uniforms } from './random.ts'
+import { drawSamples, type Reading, SURE } from './sample-grid.ts'
+import { FromNoise, type SamplingWay, Steering, type SteeringFiles } from './sampling-ways.ts'
 
-const ANY = 'any'
-/** Steps between two readings of the samples by the model. */
+/** Steps between two readings of the samples by the classifier. */
 const READ_EVERY = 10
+
+/** Sampler files beside the bundle. */
+export interface SamplingFiles extends SteeringFiles {
+  /** An annealed sampler with its trajectory; without one there is only steering. */
+  readonly noise?: SamplerFile | undefined
+}
 
 export class SamplingView {
   private readonly engine: Engine
   private readonly bundle: Bundle
-  /** Chains of p(x|y) from given points. */
-  private readonly chain: SamplerFile
-  private readonly calls: SamplerCalls
-  private readonly random = uniforms(freshSeed())
+  private readonly ways: ReadonlyMap<string, SamplingWay>
   private readonly chart = new EnergyChart(canvas('energies'))
   private readonly loop: FrameLoop
   private readonly stepSize = slider(
@@ -33,19 +40,27 @@ export class SamplingView {
   )
   private readonly speed = slider('sample-speed', (v) => v, String)
   private state: ChainState | undefined
-  private readings: readonly { label: string; probability: number }[] = []
+  private finished = false
+  /** Counts choices: what ran for an older one is not shown. */
+  private era = 0
+  private readings: readonly Reading[] = []
   private readAt = -1
 
-  constructor(engine: Engine, bundle: Bundle, chain: SamplerFile) {
+  constructor(engine: Engine, bundle: Bundle, files: SamplingFiles) {
     this.engine = engine
     this.bundle = bundle
-    this.chain = chain
-    this.calls = new SamplerCalls(engine)
+    const calls = new SamplerCalls(engine)
+    const controls = { steps: this.speed.value, stepSize: this.stepSize.value, noiseScale: this.noise.value }
+    const steering = new Steering(calls, bundle, files, controls, uniforms(freshSeed()))
+    this.ways = new Map<string, SamplingWay>([
+      ...(files.noise ? [['noise', new FromNoise(calls, files.noise, bundle.shape, controls)] as const] : []),
+      ['steer', steering],
+    ])
     this.loop = new FrameLoop(
       () => this.advance(),
       (running) => this.changed(running),
     )
-    this.setUpControls()
+    this.setUpControls(files)
     redrawOn(canvas('samples'), () => this.draw())
   }
 
@@ -54,16 +69,28 @@ export class SamplingView {
     this.loop.running = false
   }
 
-  private setUpControls(): void {
+  private get way(): SamplingWay {
+    const way = this.ways.get(select('sample-way').value)
+    if (way === undefined) throw new Error(`There is no way of sampling called '${select('sample-way').value}'.`)
+    return way
+  }
+
+  private setUpControls({ chain, gaussians }: SamplingFiles): void {
     const { classes, sampler } = this.bundle
-    select('sample-class').append(option(ANY, 'any'), ...classes.map((name, i) => option(String(i), name)))
-    if (sampler === undefined) select('sample-start').options[1]?.remove()
-    this.stepSize.set(this.chain.defaults?.step_size ?? 0.2)
-    this.noise.set(this.chain.defaults?.noise_scale ?? 0)
+    select('sample-class').append(option('', 'any'), ...classes.map((name, i) => option(String(i), name)))
+    if ((gaussians ?? sampler) === undefined) select('sample-start').options[0]?.remove()
+    for (const o of [...select('sample-way').options]) if (!this.ways.has(o.value)) o.remove()
+    this.stepSize.set(chain.defaults?.step_size ?? 0.2)
+    this.noise.set(chain.defaults?.noise_scale ?? 0)
     button('sample-run').addEventListener('click', () => this.toggle())
     button('sample-reset').addEventListener('click', () => this.reset())
     for (const id of ['sample-class', 'sample-start', 'sample-count'])
       select(id).addEventListener('change', () => this.forget())
+    select('sample-way').addEventListener('change', () => {
+      this.reset()
+      this.showWay()
+    })
+    this.showWay()
     document.addEventListener('keydown', (event) => {
       const free = !event.ctrlKey && !event.altKey && !event.metaKey && !typing(event.target)
       if (!free || html('sample').hidden) return
@@ -72,8 +99,22 @@ export class SamplingView {
     })
   }
 
+  /** The controls and the line of help that belong to the chosen way. */
+  private showWay(): void {
+    const { value } = select('sample-way')
+    for (const label of html('sample').querySelectorAll<HTMLElement>('[data-way]'))
+      label.hidden = label.dataset.way !== value
+    html('sample-help').textContent = this.way.help
+  }
+
   private toggle(): void {
-    this.loop.running = !this.loop.running
+    if (this.loop.running) {
+      this.loop.running = false
+      return
+    }
+    if (this.finished) this.forget()
+    if (!this.way.legible) this.readings = []
+    this.loop.running = true
   }
 
   private reset(): void {
@@ -84,7 +125,9 @@ export class SamplingView {
 
   /** New chains by what is now chosen begin with the next step, at once if they are going. */
   private forget(): void {
+    this.era++
     this.state = undefined
+    this.finished = false
     this.readings = []
     this.readAt = -1
     this.chart.clear()
@@ -93,53 +136,36 @@ export class SamplingView {
   }
 
   private nameButton(): void {
-    const idle = this.state === undefined ? 'Start' : 'Continue'
+    const idle = this.state === undefined ? 'Start' : this.finished ? 'Again' : 'Continue'
     button('sample-run').textContent = this.loop.running ? 'Pause' : idle
   }
 
   private changed(running: boolean): void {
     this.nameButton()
+    if (running && this.state === undefined) html('sample-status').textContent = 'Sampling…'
     if (!running && this.state !== undefined) void this.report().catch(showProblem)
   }
 
+  /** One frame: new chains, or those there are some steps later. */
   private async advance(): Promise<void> {
-    const before = this.state
-    const from = before ?? (await this.begin())
-    if (before === undefined) {
-      if (this.state !== undefined) return
-      this.state = from
-      this.show()
-    }
-    const settings = { steps: this.speed.value(), stepSize: this.stepSize.value(), noiseScale: this.noise.value() }
-    const { x, energies } = await this.calls.call(this.chain, this.bundle.shape, from, settings)
+    const { era, way, state } = this
+    const next = await (state === undefined ? way.begin(Number(select('sample-count').value)) : way.next(state))
     // Reset, or chosen anew, while this ran.
-    if (this.state !== from) return
-    this.state = { x, y: from.y, energies, step: from.step + settings.steps }
-    if (this.state.step - this.readAt >= READ_EVERY) await this.read()
-    this.show()
-  }
-
-  /** Starting points: noise of the page, or Gaussians of the classes drawn by the exported sampler with no steps. */
-  private async begin(): Promise<ChainState> {
-    const { bundle } = this
-    const { shape, sampler, classes } = bundle
-    const count = Number(select('sample-count').value)
-    const wanted = select('sample-class').value
-    const y = Int32Array.from({ length: count }, () =>
-      wanted === ANY ? Math.floor(this.random() * classes.length) : Number(wanted),
-    )
-    const none = { steps: 0, stepSize: this.stepSize.value() }
-    if (select('sample-start').value === 'gaussians' && sampler !== undefined)
-      return { ...(await this.calls.call(sampler, shape, { y }, none)), y, step: 0 }
-    const size = shape.reduce((a, b) => a * b, count)
-    return {
-      ...(await this.calls.call(this.chain, shape, { x: noise(size, -1, 1, this.random), y }, none)),
-      y,
-      step: 0,
+    if (era !== this.era) return
+    if (next === undefined) {
+      this.finished = true
+      this.loop.running = false
+      return
     }
+    this.state = next
+    if (way.legible && next.step - this.readAt >= READ_EVERY) await this.read()
+    if (era !== this.era) return
+    this.chart.add(next.step, next.energies)
+    this.draw()
+    if (way.rests(next)) this.loop.running = false
   }
 
-  /** What the model reads in each sample. */
+  /** What the classifier reads in each sample. */
   private async read(): Promise<void> {
     const { state, bundle } = this
     if (state === undefined) return
@@ -147,7 +173,7 @@ export class SamplingView {
     const { y, x } = state
     const { outputs } = await this.engine.run(
       bundle.model.url,
-      { x: float32(x.slice(), [y.length, ...bundle.shape]) },
+      { x: float32(x.map(withinRange), [y.length, ...bundle.shape]) },
       ['logits'],
     )
     if (this.state !== state) return
@@ -160,73 +186,26 @@ export class SamplingView {
     })
   }
 
-  private show(): void {
-    const { state } = this
-    if (state === undefined) return
-    this.chart.add(state.step, state.energies)
-    this.draw()
-  }
-
   private async report(): Promise<void> {
     await this.read()
     const { state } = this
-    if (state === undefined) return
+    if (state === undefined || this.loop.running) return
     this.draw()
-    const mean = state.energies.reduce((s, e) => s + e, 0) / state.energies.length
     const read = this.readings.map((r) => r.label).join(' ')
-    html('sample-status').textContent = `Step ${state.step}: mean energy ${mean.toFixed(1)}. The model reads: ${read}.`
-    canvas('samples').setAttribute('aria-label', `${state.y.length} samples; the model reads ${read}`)
+    const sure = this.readings.filter((r) => r.probability >= SURE).length
+    html('sample-status').textContent =
+      `Step ${state.step}. The classifier reads ${read}, ${sure} of ${this.readings.length} with p ≥ ${SURE}.`
+    canvas('samples').setAttribute('aria-label', `${state.y.length} samples; the classifier reads ${read}`)
   }
 
   private draw(): void {
-    const drawn = surface(canvas('samples'))
-    if (drawn === undefined) return
-    const { context, width } = drawn
-    const count = this.state?.y.length ?? Number(select('sample-count').value)
-    const side = Math.round(Math.sqrt(count))
-    const gap = 6
-    const each = (width - gap * (side - 1)) / side
-    const [rows = 8, columns = 8] = this.bundle.shape.slice(-2)
-    for (let i = 0; i < count; i++) {
-      const [left, top] = [(i % side) * (each + gap), Math.floor(i / side) * (each + gap)]
-      if (this.state === undefined) {
-        context.fillStyle = colour('--soft')
-        context.fillRect(left, top, each, each)
-        continue
-      }
-      const image = pictureOf(this.state.x.subarray(i * rows * columns, (i + 1) * rows * columns), columns, rows)
-      context.imageSmoothingEnabled = false
-      context.drawImage(image, left, top, each, each)
-      this.drawReading(context, i, left, top, each)
-    }
-  }
-
-  private drawReading(context: CanvasRenderingContext2D, i: number, left: number, top: number, each: number): void {
-    const reading = this.readings[i]
-    if (reading === undefined) return
-    const size = Math.max(11, each / 6)
-    context.fillStyle = '#000b'
-    context.fillRect(left, top + each - size * 1.3, size * 1.1, size * 1.3)
-    context.fillStyle = '#fff'
-    context.font = `600 ${size}px system-ui, sans-serif`
-    context.textAlign = 'center'
-    context.textBaseline = 'middle'
-    context.fillText(reading.label, left + size * 0.55, top + each - size * 0.62)
+    const { state, readings, bundle } = this
+    const count = state?.y.length ?? Number(select('sample-count').value)
+    drawSamples(canvas('samples'), { x: state?.x, count, shape: bundle.shape, readings })
   }
 }
 
-/** Values of [-1, 1] as grey. */
-function pictureOf(values: Float32Array, width: number, height: number): HTMLCanvasElement {
-  const made = document.createElement('canvas')
-  made.width = width
-  made.height = height
-  const context = made.getContext('2d')
-  if (context === null) return made
-  const image = context.createImageData(width, height)
-  for (const [i, v] of values.entries()) {
-    const grey = Math.round(127.5 * (Math.min(1, Math.max(-1, v)) + 1))
-    image.data.set([grey, grey, grey, 255], 4 * i)
-  }
-  context.putImageData(image, 0, 0)
-  return made
+/** As it is shown: an annealed sampler has no bounds, and a pixel has. */
+function withinRange(v: number): number {
+  return Math.min(1, Math.max(-1, v))
 }

@@ -79,7 +79,8 @@ async function digits(runs) {
   const { manifest } = await exportBundle(run, join(models, 'digits'), { heldOut: test, name: 'JEM++ on digits' })
   console.log('digits: flagged', manifest.outOfDistribution.detection, manifest.metrics)
   // p(x|y), each chain by itself: so a chain does not depend on how many others the page shows.
-  const sampler = { ...config.trainer.sampler, noise: 0.02 }
+  // Smaller steps than training's, to be watched.
+  const sampler = { ...config.trainer.sampler, stepSize: 0.05, noise: 0.02 }
   const chain = await exportChain(run, 'digits-chain', { sampler, class: 'input', norm: 'running', steps: 60 })
   // As training's, without the part at noise.
   const start = { ...run.chain().start, options: GAUSSIANS }

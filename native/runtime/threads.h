@@ -12,7 +12,8 @@ int available_cores();
 int default_threads();
 void set_default_threads(int n);  // 1..kMostThreads
 
-// Sets the calling thread's team size.
+// Sets the team size of the worker thread, which alone may call this. A team with a thread for every core has each thread bound to its own
+// (Linux; LANGEVIN_BIND=0 leaves them free): schedulers put both threads of a short step on one core, where they wait for one another.
 void use_threads(int n);
 
 }  // namespace langevin

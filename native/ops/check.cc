@@ -64,6 +64,7 @@ const char* show_dtype(DType dtype) {
 std::string to_string(const TensorDesc& t) {
   std::string text = show_dtype(t.dtype) + show_shape(t.shape);
   if (block_of(t.layout) > 1) text += ":" + std::to_string(block_of(t.layout));
+  if (is_channels_last(t.layout)) text += ":nhwc";
   if (is_half(t.layout)) text += ":half";
   return text;
 }

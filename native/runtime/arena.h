@@ -1,6 +1,7 @@
-// Scratch memory that every plan of a process shares, since one worker thread runs them one after another.
+// Scratch memory that every plan of a process on one device shares, since one worker thread runs them one after another.
 #pragma once
 
+#include <map>
 #include <memory>
 
 #include "runtime/backend.h"
@@ -22,16 +23,20 @@ class Arena {
     bytes_ = 0;
     memory_ = static_cast<uint8_t*>(backend_.allocate(bytes));
     bytes_ = bytes;
+    ++generation_;
     return memory_;
   }
 
+  // How often ensure() has moved the memory: who has kept a pointer into it compares.
+  uint64_t generation() const { return generation_; }
+
   // The arena of that backend; freed with the last plan that holds it. Worker thread only.
   static std::shared_ptr<Arena> shared(Backend& backend) {
-    static std::weak_ptr<Arena> current;
-    std::shared_ptr<Arena> arena = current.lock();
-    if (!arena || &arena->backend_ != &backend) {
+    static std::map<Backend*, std::weak_ptr<Arena>> current;
+    std::shared_ptr<Arena> arena = current[&backend].lock();
+    if (!arena) {
       arena = std::make_shared<Arena>(backend);
-      current = arena;
+      current[&backend] = arena;
     }
     return arena;
   }
@@ -40,6 +45,7 @@ class Arena {
   Backend& backend_;
   uint8_t* memory_ = nullptr;
   size_t bytes_ = 0;
+  uint64_t generation_ = 0;
 };
 
 }  // namespace langevin

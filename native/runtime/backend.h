@@ -68,23 +68,39 @@ class Kernel {
   virtual const char* kind() const { return ""; }
 };
 
+// Work that a device has written down while it was given, to be done again over the same memory.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
+};
+
+// All functions but allocate, release and name are called on the worker thread only.
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual const char* name() const = 0;
+  virtual const char* name() const = 0;  // "cpu", "cuda:0"
 
-  virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned; throws std::bad_alloc
+  virtual void* allocate(size_t bytes) = 0;  // zeros, 64-byte aligned at least; throws std::bad_alloc
   virtual void release(void* memory, size_t bytes) = 0;
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
-  virtual void synchronize() = 0;
+  virtual void synchronize() = 0;  // returns when all work is done; a failure of that work is thrown here, or by a copy_out
+
+  // A device that queues its work (kernels, copy()) can record what it is given between these two instead of doing it. Neither waiting nor
+  // copy_in/copy_out may stand between them. end_recording() returns null where the device refuses; nothing has then been done.
+  virtual bool records() const { return false; }
+  virtual void begin_recording() {}
+  virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
 
   // Given the layouts in which the inputs exist (in `instruction.inputs[i].layout`), sets there the layouts the kernel wants
   // and in `instruction.outputs[i].layout` those it will produce. The runtime inserts reorders where wanted and existing differ.
   virtual void choose_layouts(Instruction& instruction) = 0;
   virtual std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) = 0;
   virtual std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) = 0;
+  // Called after the last kernel of a plan has been made: what they have in common is done here (code compiled at once, ...).
+  virtual void finish_kernels() {}
   // The processor feature that bfloat16 needs and this device lacks; empty where it can.
   virtual std::string missing_for_bfloat16() = 0;
   // May this input (layouts plain, `bfloat16` set) come as bfloat16?

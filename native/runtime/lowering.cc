@@ -94,7 +94,7 @@ class Lowering {
 
   // The layout in which a value is shown to the backend: a blocked one where it exists, float32 before bfloat16.
   Layout existing(int value) const {
-    for (Layout l : {Layout::Blocked16, Layout::Blocked8, Layout::Plain, Layout::Blocked16Half, Layout::PlainHalf}) {
+    for (Layout l : {Layout::Blocked16, Layout::Blocked8, Layout::ChannelsLast, Layout::Plain, Layout::Blocked16Half, Layout::ChannelsLastHalf, Layout::PlainHalf}) {
       if (exists(value, l)) return l;
     }
     return Layout::Plain;
@@ -137,7 +137,8 @@ class Lowering {
   void check_layout(const TensorDesc& t, const Instruction& instruction) const {
     if (t.layout == Layout::Plain) return;
     const int block = block_of(t.layout);
-    const bool fits = t.dtype == DType::F32 && (block == 1 || (t.shape.size() == 4 && t.shape[1] % block == 0));
+    const bool images = block > 1 || is_channels_last(t.layout);
+    const bool fits = t.dtype == DType::F32 && (!images || (t.shape.size() == 4 && t.shape[1] % block == 0));
     if (fits && (plan_.bfloat16 || !is_half(t.layout))) return;
     throw std::logic_error("internal: layout_" + instruction.name + " chose an impossible layout for " + to_string(t));
   }
@@ -311,6 +312,7 @@ class Lowering {
                                          : backend_.make_kernel(step.instruction);
       if (!step.kernel) throw std::logic_error("internal: no kernel for " + step.op);
     }
+    backend_.finish_kernels();
   }
 
   void place() {

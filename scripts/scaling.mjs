@@ -253,7 +253,7 @@ function logAxis(values, base) {
   const [low, high] = [Math.floor(power(Math.min(...values)) + 1e-9), Math.ceil(power(Math.max(...values)) - 1e-9)]
   const stride = Math.ceil((high - low) / 6)
   const exponents = Array.from({ length: Math.floor((high - low) / stride) + 1 }, (_, i) => low + i * stride)
-  const ticks = exponents.map((e) => ({ value: e * Math.log(base), text: String(Number((base ** e).toPrecision(3))) }))
+  const ticks = exponents.map((e) => ({ value: e * Math.log(base), text: String(Number((base ** e).toPrecision(6))) }))
   return { low: low * Math.log(base), high: high * Math.log(base), ticks }
 }
 

@@ -16,7 +16,7 @@ namespace langevin {
 namespace {
 
 constexpr int64_t kOwnSums = 64 * 64;              // most c * o for which each thread sums all channels
-constexpr int64_t kOwnBytes = int64_t{512} << 10;  // of V and W, where each thread has its own: half of its second-level cache
+constexpr int64_t kOwnBytes = int64_t{768} << 10;  // of V and W, where each thread has its own: most of its second-level cache
 constexpr int64_t kSharedBytes = int64_t{8} << 20;
 constexpr int64_t kTaps = 9 * 256;                 // floats of the taps of 16 x 16 channels: [c][tap][o]
 constexpr int64_t kProducts = 36 * (16 * 64 + 16);

@@ -221,9 +221,21 @@ bool WinogradWeights::from(const ConvGeometry& g, bool half_source, bool half_gr
   return true;
 }
 
+// GFLOP/s of direct sums on two Zen 4 cores, oneDNN's better algorithm / this one, float32 and bfloat16 operands:
+//   stride 1: 640->640 at 8x8, batch 4            167/490  339/490     16->16 at 32x32, batch 64             200/400  305/435
+//             320->320 at 16x16, batch 4          430/710  420/710     64->64 at 4x4, batch 16               190/260  180/300
+//             160->160 at 32x32, batch 4          540/710  440/700     640->640 at 8x8, batch 2              150/340  260/360
+//             32->32 at 32x32, batch 32           400/590  365/600     64->64 at 7x7 batch 4, at 6x6 batch 64  182/192, 260/300
+//             64->64 at 16x16, batch 32           490/630  350/630     64->64 at 5x5, batch 64 (39% full)    220/200  200/220
+//             128->128 at 8x8, batch 32           550/670  440/650     128->128 at 2x2, batch 64 (25% full)  180/130  130/140
+//   stride 2: 640->640 at 16x16, batch 4          140/285  210/280     320->320 at 32x32, batch 4            200/305  387/315
+//             128->128 at 16x16, batch 32         200/290  320/315     64->64 at 32x32, batch 32             210/265  360/280
+//             32->64 at 16x16, batch 64           200/250  160/250     64->128 at 8x8, batch 64              188/265  140/265
+// With stride 2 and bfloat16 operands oneDNN's direct code gains on large images.
 bool WinogradWeights::preferred() const {
   const double filled = static_cast<double>(oh * ow) / static_cast<double>(16 * tile_rows() * tile_columns());
-  return c * o >= 32 * 32 && tiles() >= 16 && filled >= 0.6;
+  if (stride == 2 && (half_source || half_gradient) && oh * ow >= 16 * 16) return false;
+  return filled >= 0.5 && tiles() >= 8;
 }
 
 bool WinogradWeights::apart() const { return c * o <= kOwnSums && tiles() >= 8 * threads; }

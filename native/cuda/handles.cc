@@ -36,7 +36,8 @@ bool tf32_allowed(const CudaDevice& device) {
   const char* variable = std::getenv("LANGEVIN_TF32");
   const std::string setting = variable == nullptr || *variable == 0 ? "1" : variable;
   if (setting != "0" && setting != "1") {
-    throw CodedError("E_DEVICE", "LANGEVIN_TF32 must be 1 (products and convolutions may round float32 operands to TF32) or 0 (they may not); got '" + setting + "'");
+    throw CodedError("E_DEVICE", "LANGEVIN_TF32 must be 1 (products and convolutions may round float32 operands to TF32) or 0 (they may not); got '" +
+                                     setting + "'");
   }
   return setting == "1" && device.capability() >= 80;
 }

@@ -233,8 +233,9 @@ class CublasKernel : public Kernel {
           lt.cublasLtMatrixLayoutCreate_(&m->layout, type, static_cast<uint64_t>(m->columns), static_cast<uint64_t>(m->rows), m->columns);
       if (status != CUBLAS_STATUS_SUCCESS) return false;
       if (batch_ == 1) continue;
-      check_cublas(lt.cublasLtMatrixLayoutSetAttribute_(m->layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch_, sizeof batch_), "describing a batch");
-      check_cublas(lt.cublasLtMatrixLayoutSetAttribute_(m->layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &m->step, sizeof m->step), "describing a batch");
+      const auto set = lt.cublasLtMatrixLayoutSetAttribute_;
+      check_cublas(set(m->layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch_, sizeof batch_), "describing a batch");
+      check_cublas(set(m->layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &m->step, sizeof m->step), "describing a batch");
     }
     return true;
   }
@@ -243,8 +244,8 @@ class CublasKernel : public Kernel {
     const CublasLt& lt = cublas_lt();
     cublasLtMatmulPreference_t preference = nullptr;
     check_cublas(lt.cublasLtMatmulPreferenceCreate_(&preference), "choosing a product's algorithm");
-    const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, cublasStatus_t (*)(cublasLtMatmulPreference_t)> owner(preference,
-                                                                                                                  lt.cublasLtMatmulPreferenceDestroy_);
+    using Destroy = cublasStatus_t (*)(cublasLtMatmulPreference_t);
+    const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroy> owner(preference, lt.cublasLtMatmulPreferenceDestroy_);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
       check_cublas(lt.cublasLtMatmulPreferenceSetAttribute_(preference, attribute, &value, sizeof value), "choosing a product's algorithm");
     };

@@ -201,7 +201,9 @@ class Writer {
     return list;
   }
 
-  std::string parameter(size_t r) const { return std::string("const ") + loop_register_type(p_.type_of(static_cast<int>(r))) + " r" + str(static_cast<int64_t>(r)); }
+  std::string parameter(size_t r) const {
+    return std::string("const ") + loop_register_type(p_.type_of(static_cast<int>(r))) + " r" + str(static_cast<int64_t>(r));
+  }
 
   // A function where several elements need it, otherwise it stands in the kernel.
   std::string body_function() const {
@@ -401,5 +403,7 @@ class Writer {
 };
 
 }  // namespace
+
+CudaLoopCode cuda_loop_code(const Instruction& instruction, const LoopProgram& program) { return Writer(instruction, program).write(); }
 
 }  // namespace langevin

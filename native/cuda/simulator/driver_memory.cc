@@ -149,13 +149,13 @@ CUresult CUDAAPI cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
   const Entry entry("cuMemFreeAsync");
   if (const CUresult no = entry.ready(&stream); no != CUDA_SUCCESS) return no;
   CUcontext context = stream->context;
-  if (const CUresult no = check_device(entry, context, address, 1); no != CUDA_SUCCESS) return no;
+  if (stream->capture == nullptr && !context->memory->begin_release(address)) {
+    return entry.wrong(CUDA_ERROR_INVALID_VALUE, hex(address) + " is freed already, or is not the start of an allocation");
+  }
   return enqueue(stream, {"cuMemFreeAsync", [context, address] {
                             const std::string written = context->memory->check_guards(address);
                             if (!written.empty()) throw Fault{CUDA_ERROR_ILLEGAL_ADDRESS, "some work " + written};
-                            if (!context->memory->release(address)) {
-                              throw Fault{CUDA_ERROR_ILLEGAL_ADDRESS, "cuMemFreeAsync " + hex(address) + ": freed before, or not the start of an allocation"};
-                            }
+                            context->memory->release(address);
                           }, true});
 }
 

@@ -3,7 +3,6 @@
 
 #include <sys/mman.h>
 
-#include <cstdint>
 #include <new>
 
 #if !defined(__x86_64__) || defined(LANGEVIN_SIMULATOR_UCONTEXT)
@@ -27,6 +26,11 @@ unsigned char* make_stack() {
 }
 
 }  // namespace
+
+bool Fiber::below(uint64_t address) const {
+  const uint64_t bottom = reinterpret_cast<uint64_t>(stack_);
+  return address >= bottom && address < bottom + kPage;
+}
 
 #if LANGEVIN_SWITCH_UCONTEXT
 
@@ -96,7 +100,8 @@ Fiber::Fiber() : stack_(make_stack()), state_(nullptr) {}
 Fiber::~Fiber() { munmap(stack_, kStack); }
 
 void Fiber::start(void (*function)()) {
-  uint64_t* top = reinterpret_cast<uint64_t*>(stack_ + kStack);
+  // Stacks lie a power of two apart: their tops differ, lest they all want the same lines of the caches.
+  uint64_t* top = reinterpret_cast<uint64_t*>(stack_ + kStack - reinterpret_cast<uint64_t>(stack_) / kStack % 31 * 192);
   *--top = 0;  // what the function would return to
   *--top = reinterpret_cast<uint64_t>(function);
   for (int i = 0; i < 6; ++i) *--top = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace langevin::simulator {
 
@@ -18,6 +19,8 @@ class Fiber {
   void enter();
   // From a fiber, or from a signal handler on its stack: back to the launcher.
   static void leave();
+  // Whether the address is in the page below the stack, which a stack too small touches.
+  bool below(uint64_t address) const;
 
   static constexpr size_t kStack = size_t{256} << 10;
 

@@ -143,6 +143,9 @@ std::string place(const std::string& name) {
 [[noreturn]] void fault(const std::string& name, const Memory& memory, size_t shared) {
   if (launch.signal == SIGFPE) throw Fault{CUDA_ERROR_LAUNCH_FAILED, place(name) + " divided an integer by zero"};
   const uint64_t shared_end = reinterpret_cast<uint64_t>(shared_room()) + kSharedRoom;
+  for (const auto& fiber : fibers(1)) {
+    if (fiber->below(launch.address)) throw Fault{CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, place(name) + " has more local variables than the simulator's stacks hold"};
+  }
   std::string what;
   if (launch.address >= shared_end && launch.address < shared_end + kPage) {
     what = std::to_string(launch.address - shared_end) + " bytes behind its " + std::to_string(shared) + " bytes of shared memory";

@@ -52,7 +52,8 @@ CUdeviceptr Memory::allocate(size_t bytes) {
   std::memset(memory, kGuard, start - pages);
   std::memset(mapped(start), kFresh, bytes);
   std::memset(mapped(start + bytes), kGuard, payload - bytes);
-  living_[start] = {pages, length, bytes};
+  living_[start] = {pages, length, bytes, false};
+  released_.erase(released_.lower_bound(pages), released_.lower_bound(pages + length));
   used_ += counted;
   reserved_ = std::max(reserved_, used_);
   used_high = std::max(used_high, used_);
@@ -60,14 +61,22 @@ CUdeviceptr Memory::allocate(size_t bytes) {
   return start;
 }
 
-bool Memory::release(CUdeviceptr address) {
+bool Memory::begin_release(CUdeviceptr address) {
   const auto found = living_.find(address);
-  if (found == living_.end()) return false;
+  if (found == living_.end() || found->second.leaving) return false;
+  found->second.leaving = true;
+  return true;
+}
+
+void Memory::release(CUdeviceptr address) {
+  const auto found = living_.find(address);
   const Block block = found->second;
   mmap(mapped(block.pages), block.length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   used_ -= round_up(block.bytes, kRound);
   living_.erase(found);
-  return true;
+  constexpr size_t kRemembered = 10000;
+  if (released_.size() == kRemembered) released_.clear();
+  released_[address] = block.bytes;
 }
 
 std::map<uint64_t, Memory::Block>::const_iterator Memory::find(uint64_t inside) const {
@@ -90,6 +99,13 @@ std::string Memory::describe(uint64_t address) const {
   if (!owns(address)) return "an address that is not the device's";
   const auto inside = find(address);
   if (inside != living_.end()) return "byte " + std::to_string(address - inside->first) + " of an allocation of " + std::to_string(inside->second.bytes);
+  auto gone = released_.upper_bound(address);
+  if (gone != released_.begin()) {
+    --gone;
+    if (address < gone->first + gone->second) {
+      return "byte " + std::to_string(address - gone->first) + " of an allocation of " + std::to_string(gone->second) + " bytes that was freed";
+    }
+  }
   const auto after = living_.upper_bound(address);
   const uint64_t to_next = after == living_.end() ? ~uint64_t{0} : after->first - address;
   if (after != living_.begin()) {

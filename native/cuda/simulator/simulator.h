@@ -52,7 +52,8 @@ class Memory {
   Memory& operator=(const Memory&) = delete;
 
   CUdeviceptr allocate(size_t bytes);     // 0 where there is not enough
-  bool release(CUdeviceptr address);      // false: not the start of a living allocation
+  bool begin_release(CUdeviceptr address);  // false: not the start of a living allocation, or begun before
+  void release(CUdeviceptr address);        // when the stream has come there
   bool owns(uint64_t word) const { return word >= base_ && word < base_ + kSpace; }
   unsigned char* mapped(uint64_t word) const { return reinterpret_cast<unsigned char*>(word + shift_); }
   bool is_mapped(uint64_t address) const { return address >= base_ + shift_ && address < base_ + shift_ + kSpace; }
@@ -79,12 +80,14 @@ class Memory {
     uint64_t pages;   // of the mapped region's start, device address
     uint64_t length;  // of the region
     size_t bytes;     // asked for
+    bool leaving;     // its release is queued
   };
   std::map<uint64_t, Block>::const_iterator find(uint64_t inside) const;
   std::string guards_of(uint64_t start, const Block& block) const;
   uint64_t base_ = 0, shift_ = 0, next_ = 0;
   size_t total_, used_ = 0, reserved_ = 0;
-  std::map<uint64_t, Block> living_;  // by device address of the first byte
+  std::map<uint64_t, Block> living_;        // by device address of the first byte
+  std::map<uint64_t, size_t> released_;     // what was there before, for messages
 };
 
 // ----------------------------------------------------------------------------------------------------------------------------- launching

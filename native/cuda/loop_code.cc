@@ -61,7 +61,7 @@ class Writer {
  private:
   // ---- small words -------------------------------------------------------------------------------------------------------------------------
   void line(const std::string& text) { text_ += std::string(static_cast<size_t>(2 * depth_), ' ') + text + "\n"; }
-  void open(const std::string& text) { line(text + " {"), ++depth_; }
+  void open(const std::string& text) { line(text.empty() ? "{" : text + " {"), ++depth_; }
   void close() { --depth_, line("}"); }
   std::string number(int64_t n) const { return at_.number(n); }
   std::string variable(const std::string& name, const std::string& value) const { return "const " + index() + " " + name + " = " + value + ";"; }
@@ -137,7 +137,7 @@ class Writer {
     const std::string from = pointer(input, "const " + type), at = at_.place(w);
     if (at_.single(w)) return line("const " + type + " " + name + " = " + from + "[" + at + "];");
     const std::string vector = vector_of(type.c_str());
-    if (at_.aligned(w)) return line("const " + vector + " " + name + " = *reinterpret_cast<const " + vector + "*>(" + from + " + (" + at + "));");
+    if (at_.aligned(w)) return line("const " + vector + " " + name + " = *reinterpret_cast<const " + vector + "*>(" + from + " + " + at + ");");
     std::string list;
     for (int64_t v = 0; v < s_.vector; ++v) list += (v ? ", " : "") + from + "[" + at + " + " + number(v * at_.step(w)) + "]";
     line("const " + vector + " " + name + " = {{" + list + "}};");
@@ -176,7 +176,7 @@ class Writer {
       std::string list;
       for (int64_t v = 0; v < s_.vector; ++v) list += (v ? ", " : "") + value(v);
       const std::string vector = vector_of(type.c_str());
-      return line("*reinterpret_cast<" + vector + "*>(" + to + " + (" + at + ")) = " + vector + "{{" + list + "}};");
+      return line("*reinterpret_cast<" + vector + "*>(" + to + " + " + at + ") = " + vector + "{{" + list + "}};");
     }
     for (int64_t v = 0; v < s_.vector; ++v) line(to + "[" + at + (v ? " + " + number(v * at_.step(w)) : "") + "] = " + value(v) + ";");
   }
@@ -274,8 +274,7 @@ class Writer {
   void terms() {
     if (s_.term_units() == 1) {
       open("");
-      if (at_.has_dims(true)) line(variable("q", number(0)));
-      unit("s");
+      unit(number(0), "s");
       return close();
     }
     bool runs = false;
@@ -309,14 +308,13 @@ class Writer {
     });
   }
 
-  void term(const char* sums) {
-    line(variable("q", s_.rows && s_.vector > 1 ? "u * " + number(s_.vector) : "u"));
-    unit(sums);
-  }
+  void term(const char* sums) { unit(s_.rows && s_.vector > 1 ? "u * " + number(s_.vector) : "u", sums); }
 
   // The program for `vector` elements. `sums`: where sums in double go.
-  void unit(const char* sums) {
-    for (const std::string& c : at_.coordinates(true, walks_)) line(c);
+  void unit(const std::string& q, const char* sums) {
+    const std::vector<std::string> coordinates = at_.coordinates(true, walks_);
+    if (!coordinates.empty() || (any_linear_ && at_.has_dims(true))) line(variable("q", q));
+    for (const std::string& c : coordinates) line(c);
     if (any_linear_) line(variable("i", at_.linear()));
     loads(true);
     elements();

@@ -43,7 +43,7 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   object["ops"] = string_list(env, ops);
   object["loopOps"] = string_list(env, loop_op_names());
   // Read only where asked for: it loads NVIDIA's driver.
-  object.DefineProperty(Napi::PropertyDescriptor::Accessor<cuda_info>(env, object, "cuda", napi_enumerable));
+  object.DefineProperty(Napi::PropertyDescriptor::Accessor<cuda_info>("cuda", napi_enumerable));
   return object;
 }
 

@@ -126,7 +126,7 @@ export async function compileGraph(
 ): Promise<CompiledPlan> {
   checkDevice(device)
   const { precision = 'float32' } = options
-  const plan = makePlan(inputs, outputs, { precision })
+  const plan = makePlan(inputs, outputs, { precision, convolutionBias: device === 'cpu' })
   return compileSerialized(
     device,
     plan,

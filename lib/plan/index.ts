@@ -31,6 +31,11 @@ export interface PlanOptions {
   readonly recomputeBudget?: number
   /** What products and convolutions multiply; default 'float32'. */
   readonly precision?: Precision
+  /**
+   * Should convolutions take their biases in? Default true; false leaves them to the loops that read the results, where the device's convolutions would
+   * need a pass of their own for it (CUDA).
+   */
+  readonly convolutionBias?: boolean
 }
 
 /**
@@ -46,7 +51,7 @@ export function makePlan(
   checkOptions(options, budget)
   checkBindings(inputs, outputs)
   const canonical = simplifyGraph(outputs.map((o) => o.tensor))
-  const { nodes, results } = lower(canonical)
+  const { nodes, results } = lower(canonical, options.convolutionBias ?? true)
   checkInputs(inputs, nodes)
   markFree(nodes, budget)
   const grouping = new Grouping(nodes)
@@ -114,10 +119,12 @@ function rank(o: PlannedOutput | undefined): number {
   return o?.alias === null ? 1 : 0
 }
 
+const optionNames: readonly string[] = ['recomputeBudget', 'precision', 'convolutionBias']
+
 function checkOptions(options: PlanOptions, budget: number): void {
   for (const name of Object.keys(options)) {
-    if (name !== 'recomputeBudget' && name !== 'precision')
-      throw new TypeError(`makePlan: unknown option '${name}'. Known: recomputeBudget, precision.`)
+    if (!optionNames.includes(name))
+      throw new TypeError(`makePlan: unknown option '${name}'. Known: ${optionNames.join(', ')}.`)
   }
   checkPrecision(options.precision)
   if (!(budget >= 0)) throw new RangeError(`makePlan: recomputeBudget must be a number of at least 0; got ${budget}`)

@@ -1,6 +1,8 @@
 // The host's side of kernels/args_index.h: divisors, the choice between a kernel's two widths of index, and a launch made ready. Nothing here knows an op.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -31,8 +33,10 @@ inline Divisor<uint64_t> divisor_of(int64_t n) {
   return {n < 1 ? uint64_t{1} : static_cast<uint64_t>(n)};
 }
 
-// Do 32 bits hold all of these?
+// Do 32 bits hold all of these? LANGEVIN_CUDA_WIDE=1 says no, for tests of the wide kernels, which need tensors of gigabytes otherwise.
 inline bool is_narrow(std::initializer_list<int64_t> numbers) {
+  const char* wide = std::getenv("LANGEVIN_CUDA_WIDE");
+  if (wide != nullptr && std::strcmp(wide, "1") == 0) return false;
   for (int64_t n : numbers) {
     if (n > kNarrow || n < -kNarrow) return false;
   }

@@ -65,9 +65,13 @@ std::string setting(const char* name, const char* otherwise) {
   return value != nullptr && *value != 0 ? value : otherwise;
 }
 
-CUresult misuse(CUresult code, const std::string& text) {
+void say(const std::string& text) {
   static const bool quiet = setting("LANGEVIN_SIMULATOR_QUIET", "0") == "1";
   if (!quiet) std::fprintf(stderr, "cuda simulator: %s\n", text.c_str());
+}
+
+CUresult misuse(CUresult code, const std::string& text) {
+  say(text);
   last_code = code;
   last_text = text;
   return code;

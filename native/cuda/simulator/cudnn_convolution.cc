@@ -203,8 +203,7 @@ void run_job(const Job& job) {
 
 cudnnStatus_t run(cudnnHandle_t handle, const Convolution& all, cudnnStatus_t status, int algorithm, Job job, size_t given) {
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  static const bool refuse = setting("LANGEVIN_SIMULATOR_REFUSE_CONVOLUTIONS", "0") == "1";
-  if (refuse) return CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
+  if (setting("LANGEVIN_SIMULATOR_REFUSE_CONVOLUTIONS", "0") == "1") return CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
   const Role role = role_of(all.direction, algorithm);
   if (role != Role::Good && role != Role::Plain) {
     return dnn_wrong(CUDNN_STATUS_EXECUTION_FAILED, "an algorithm that varies from run to run, is not supported, or wants more than 256 MiB");

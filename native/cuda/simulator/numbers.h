@@ -10,8 +10,7 @@ namespace langevin::simulator {
 
 // LANGEVIN_SIMULATOR_EXACT=1: TF32 rounds nothing.
 inline bool rounds_tf32() {
-  static const bool rounds = setting("LANGEVIN_SIMULATOR_EXACT", "0") != "1";
-  return rounds && simulated("LANGEVIN_SIMULATOR_CAPABILITY", "90") >= 80;
+  return setting("LANGEVIN_SIMULATOR_EXACT", "0") != "1" && simulated("LANGEVIN_SIMULATOR_CAPABILITY", "90") >= 80;
 }
 
 // To 10 bits of mantissa, to nearest, ties away from zero, as the GPU's conversion.

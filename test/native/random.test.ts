@@ -1,4 +1,5 @@
 /** Random numbers: the definition against known answers, the CPU's draws against the definition, and plans of draws that are refused. */
+import { testDevice } from '../device.ts'
 import { expect, test } from 'vitest'
 import { philox } from '../../lib/ops/philox.ts'
 import { drawOn, testRandom } from './cases/random.ts'
@@ -17,7 +18,7 @@ test('known answers of Random123 for philox4x32-10', () => {
   ])
 })
 
-testRandom('cpu')
+testRandom(testDevice)
 
 test('malformed draws', async () => {
   await expect(drawOn('cpu', 'normal', 4, { stream: -1 })).rejects.toMatchObject({ code: 'E_PLAN' })

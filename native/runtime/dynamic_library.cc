@@ -20,17 +20,13 @@ std::vector<std::string> cuda_path_folders() { return {}; }
 std::vector<std::string> matching_folders(const std::string&) { return {}; }
 Library open_library(const std::vector<std::string>&, const std::vector<std::string>&, const std::vector<std::string>&) { return {}; }
 Library open_file(const std::string&) { return {}; }
+bool file_exists(const std::string&) { return false; }
 void* symbol_of(const Library&, const char*) { return nullptr; }
 std::string folder_of(const void*) { return ""; }
 
 #else
 
 namespace {
-
-bool exists(const std::string& path) {
-  struct stat status;
-  return stat(path.c_str(), &status) == 0;
-}
 
 std::string last_error() {
   const char* text = dlerror();
@@ -76,9 +72,14 @@ std::vector<std::string> cuda_path_folders() {
   return folders;
 }
 
+bool file_exists(const std::string& path) {
+  struct stat status;
+  return stat(path.c_str(), &status) == 0;
+}
+
 Library open_file(const std::string& path) {
   Library library;
-  if (!exists(path)) return library;
+  if (!file_exists(path)) return library;
   library.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library.handle == nullptr) library.problem = last_error();
   else library.path = path;

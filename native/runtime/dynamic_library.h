@@ -20,8 +20,10 @@ std::vector<std::string> matching_folders(const std::string& pattern);
 
 // Opens the first of `names` that is in one of `first`, on the system's path, or in one of `last`; earlier names before later ones.
 Library open_library(const std::vector<std::string>& names, const std::vector<std::string>& first, const std::vector<std::string>& last = {});
-// Opens that file.
+// Opens that file; neither handle nor problem where there is none.
 Library open_file(const std::string& path);
+
+bool file_exists(const std::string& path);
 
 // The address of a symbol, or null.
 void* symbol_of(const Library& library, const char* name);

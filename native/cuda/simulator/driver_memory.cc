@@ -20,19 +20,6 @@ bool is_pinned(const void* memory, size_t bytes) {
   return at + bytes <= found->first + found->second;
 }
 
-std::string hex(CUdeviceptr address) {
-  char text[32];
-  std::snprintf(text, sizeof text, "0x%llx", address);
-  return text;
-}
-
-// Thrown when the work runs: memory may have been freed since it was queued.
-unsigned char* use(const Memory& memory, CUdeviceptr address, size_t bytes, const char* what) {
-  const std::string wrong = memory.check(address, bytes);
-  if (!wrong.empty()) throw Fault{CUDA_ERROR_ILLEGAL_ADDRESS, std::string(what) + " " + hex(address) + ": " + wrong};
-  return memory.mapped(address);
-}
-
 // The driver looks at addresses when it is called.
 CUresult check_device(const Entry& entry, CUcontext context, CUdeviceptr address, size_t bytes) {
   const std::string wrong = context->memory->check(address, bytes);

@@ -145,4 +145,16 @@ std::string Memory::check_all_guards() const {
   return "";
 }
 
+std::string hex(CUdeviceptr address) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%llx", address);
+  return text;
+}
+
+unsigned char* use(const Memory& memory, CUdeviceptr address, size_t bytes, const std::string& what) {
+  const std::string wrong = memory.check(address, bytes);
+  if (!wrong.empty()) throw Fault{CUDA_ERROR_ILLEGAL_ADDRESS, what + " " + hex(address) + ": " + wrong};
+  return memory.mapped(address);
+}
+
 }  // namespace langevin::simulator

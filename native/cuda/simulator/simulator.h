@@ -33,8 +33,10 @@ struct Fault {
   std::string text;
 };
 
-// Says on standard error what was misused and returns `code`. cuGetErrorString gives the last such sentence with that code.
+// Says on standard error what was misused (say alone) and returns `code`. cuGetErrorString gives the last such sentence with that code.
 CUresult misuse(CUresult code, const std::string& text);
+
+void say(const std::string& text);
 
 struct Work {
   std::string name;           // "kernel loop_1a2b", "copy to the device"
@@ -89,6 +91,10 @@ class Memory {
   std::map<uint64_t, Block> living_;        // by device address of the first byte
   std::map<uint64_t, size_t> released_;     // what was there before, for messages
 };
+
+// The mapped address, for work that runs now: throws Fault unless all of it lies in one allocation.
+unsigned char* use(const Memory& memory, CUdeviceptr address, size_t bytes, const std::string& what);
+std::string hex(CUdeviceptr address);
 
 // ----------------------------------------------------------------------------------------------------------------------------- launching
 using KernelFunction = void (*)(const void* parameters);

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * Times this package beside PyTorch and JAX: every workload of scripts/bench/workloads.json, the contenders in alternation, in one go, so
- * that all of them meet the same machine. Prints a table of medians and ratios and one of peak memory, both as Markdown, and writes the numbers as
- * JSON. Installs nothing.
+ * that all of them meet the same machine. Prints a table of medians and ratios, with the share of the machine's peak that ours reach, and one of peak
+ * memory, both as Markdown, and writes the numbers as JSON. Installs nothing.
  *
  * The peers' scripts (torch_bench.py, jax_bench.py) stand in a folder given by --peers, beside a workloads.json that must equal ours. They
  * run in the Python of LANGEVIN_PEERS_PYTHON, else python3; a contender whose library it lacks is left out and named.
@@ -18,6 +18,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const ours = 'langevin'
 const oursHalf = 'langevin-bf16'
 const variants = ['eager', 'channels_last', 'compile', 'bf16']
+const isOurs = (name) => name === ours || name === oursHalf
 const allNames = [ours, oursHalf, ...variants.map((v) => `torch-${v}`), 'jax']
 
 const help = `usage: node scripts/bench-peers.mjs [options]      (after npm run build)
@@ -94,10 +95,14 @@ function findContenders(o) {
     const probe = spawnSync(python, ['-c', `import ${module}`], { encoding: 'utf8' })
     if (probe.status !== 0)
       return missing.push(`${name}: ${python} cannot import ${module}; set LANGEVIN_PEERS_PYTHON to one that can`)
+    // torch.compile writes C++ and has it compiled.
+    const compiler = process.env.CXX || 'g++'
+    if (name === 'torch-compile' && spawnSync(compiler, ['--version']).status !== 0)
+      return missing.push(`${name}: no C++ compiler '${compiler}'; install one or name it in CXX`)
     found.push({ name, command: python, args: [script, ...args, ...common], env: { OMP_NUM_THREADS: threads, ...env } })
   }
   for (const name of o.contenders) {
-    if (name === ours || name === oursHalf) {
+    if (isOurs(name)) {
       const script = join(root, 'dist/bundle/cli.js')
       if (!existsSync(script)) fail('dist/bundle/cli.js does not exist: run `npm run build` first')
       found.push({
@@ -133,8 +138,8 @@ function peakBytes(pid) {
   }
 }
 
-/** Runs one contender on one workload; its row, or undefined where it has none for this workload. */
-function run({ name, command, args, env }, workload) {
+/** Runs a contender on one workload: the JSON lines that it printed and the most memory that it had, or how it failed. */
+function launch({ name, command, args, env }, workload) {
   return new Promise((done) => {
     const child = spawn(command, [...args, workload], {
       env: { ...process.env, ...env },
@@ -154,19 +159,43 @@ function run({ name, command, args, env }, workload) {
     })
     child.on('error', (e) => {
       clearInterval(watch)
-      done({ failed: e.message })
+      done({ failed: e.message, lines: [] })
     })
     child.on('close', (code) => {
       clearInterval(watch)
-      const rows = out
-        .split('\n')
-        .filter((l) => l.startsWith('{'))
-        .map((l) => JSON.parse(l))
-      const row = rows.find((r) => r.workload === workload)
-      if (code !== 0) done({ failed: `${name} on ${workload} ended with ${code}: ${err.trim().split('\n').at(-1)}` })
-      else done(row ? { row: { ...row, peak } } : {})
+      const lines = out.split('\n').filter((l) => l.startsWith('{'))
+      const failed = `${name} on ${workload} ended with ${code}: ${err.trim().split('\n').at(-1)}`
+      done({ lines: lines.map((l) => JSON.parse(l)), peak, ...(code === 0 ? {} : { failed }) })
     })
   })
+}
+
+/** The row of a contender for a workload; neither row nor failure where it has none. */
+async function run(contender, workload) {
+  const { lines, peak, failed } = await launch(contender, workload)
+  if (failed) return { failed }
+  const row = lines.find((r) => r.workload === workload && r.event === undefined)
+  return row ? { row: { ...row, peak } } : {}
+}
+
+/**
+ * Operations of the products and convolutions of a unit, convolutions counted as the direct algorithm has them, and how many a second the machine
+ * does here and now in a large float32 product. In a process of its own: measuring that takes memory.
+ */
+async function measurePeak(o, workload) {
+  const args = [join(root, 'dist/bundle/cli.js'), 'bench', '--json', '--profile', '--threads', String(o.threads)]
+  const quick = ['--repeats', '1', '--seconds', '0.01', '--only']
+  const { lines, failed } = await launch(
+    { name: 'langevin --profile', command: process.execPath, args: [...args, ...quick], env: {} },
+    workload,
+  )
+  if (failed) return { failed }
+  const steps = lines.find((l) => l.event === 'profile').stages.flatMap((s) => s.steps)
+  const heavy = steps.filter(({ op }) => op === 'matmul' || op.startsWith('conv2d'))
+  return {
+    operations: heavy.reduce((sum, k) => sum + k.operations, 0),
+    ceiling: lines.find((l) => l.event === 'ceilings').operations,
+  }
 }
 
 function median(values) {
@@ -180,13 +209,20 @@ function applies({ name }, { net }) {
 }
 
 /** All rounds of one workload: per contender its rows, merged. */
-async function measure(contenders, workload, rounds) {
+async function measure(o, contenders, workload) {
   const results = new Map()
-  for (let i = 0; i < rounds; i++) {
+  const peaks = []
+  for (let i = 0; i < o.rounds; i++) {
+    const say = (what) => process.stderr.write(`${workload}: ${what}, round ${i + 1} of ${o.rounds}\n`)
+    if (contenders.some(({ name }) => isOurs(name))) {
+      say('operations and peak')
+      peaks[i] = await measurePeak(o, workload)
+      if (peaks[i].failed) process.stderr.write(`warning: ${peaks[i].failed}\n`)
+    }
     for (const c of contenders) {
       const have = results.get(c.name)
       if (have?.skip) continue
-      process.stderr.write(`${workload}: ${c.name}, round ${i + 1} of ${rounds}\n`)
+      say(c.name)
       const { row, failed } = await run(c, workload)
       if (failed) process.stderr.write(`warning: ${failed}\n`)
       if (row === undefined) results.set(c.name, { skip: true, rows: [], failed })
@@ -196,21 +232,28 @@ async function measure(contenders, workload, rounds) {
   return Object.fromEntries(
     [...results].map(([name, { rows, failed }]) => {
       if (rows.length === 0) return [name, failed ? { failed } : null]
-      const { contender } = rows[0]
-      return [
-        name,
-        {
-          contender,
-          ms: median(rows.map((r) => r.ms)),
-          min: Math.min(...rows.map((r) => r.min)),
-          max: Math.max(...rows.map((r) => r.max)),
-          n: rows.reduce((s, r) => s + r.n, 0),
-          rounds: rows.map((r) => r.ms),
-          peak: Math.max(...rows.map((r) => r.peak)),
-        },
-      ]
+      return [name, { ...merged(rows), ...(isOurs(name) ? shareOfPeak(rows, peaks) : {}) }]
     }),
   )
+}
+
+/** One row of the rows of all rounds. */
+function merged(rows) {
+  return {
+    contender: rows[0].contender,
+    ms: median(rows.map((r) => r.ms)),
+    min: Math.min(...rows.map((r) => r.min)),
+    max: Math.max(...rows.map((r) => r.max)),
+    n: rows.reduce((s, r) => s + r.n, 0),
+    rounds: rows.map((r) => r.ms),
+    peak: Math.max(...rows.map((r) => r.peak)),
+  }
+}
+
+/** The share of the machine's peak, each round against its own: the operations over the whole time of a unit, loops and all. */
+function shareOfPeak(rows, peaks) {
+  const shares = rows.map(({ ms }, i) => peaks[i].operations / (ms * 1e-3) / peaks[i].ceiling).filter(Number.isFinite)
+  return shares.length > 0 ? { ofPeak: median(shares), peaks } : {}
 }
 
 /** A Markdown table. */
@@ -234,15 +277,27 @@ function timesTable(names, results) {
     if (!r?.ms) return r?.failed ? 'failed' : '-'
     return `${r.ms.toPrecision(3)} (${r.min.toPrecision(3)} to ${r.max.toPrecision(3)})`
   }
+  const mine = names.filter(isOurs)
+  const share = (r) => (r?.ofPeak === undefined ? '-' : `${(r.ofPeak * 100).toFixed(0)}%`)
   const rows = Object.entries(results).map(([workload, by]) => [
     workload,
     ...names.map((n) => cell(by[n])),
     times(fastest(by, float32) / by[ours]?.ms),
     times(by['torch-bf16']?.ms / by[ours]?.ms),
     times(by['torch-bf16']?.ms / by[oursHalf]?.ms),
+    ...mine.map((n) => share(by[n])),
   ])
   const ratios = ['float32 against the fastest float32 peer', 'float32 against torch bf16', 'bf16 against torch bf16']
-  return markdown(['workload', ...names, ...ratios], rows)
+  return markdown(['workload', ...names, ...ratios, ...mine.map((n) => `${n}, of peak`)], rows)
+}
+
+/** What the shares mean, and the peaks that they are shares of. */
+function peakText(results) {
+  const all = Object.values(results).flatMap((by) => (by[ours] ?? by[oursHalf])?.peaks ?? [])
+  const rates = all.map((p) => p.ceiling / 1e9).filter(Number.isFinite)
+  if (rates.length === 0) return ''
+  const range = `${Math.min(...rates).toFixed(0)} to ${Math.max(...rates).toFixed(0)} GFLOP/s`
+  return `of peak: operations of products and convolutions (as the direct algorithm counts them) over the whole time of a unit, against a large float32 product measured in the same round (${range}); of bf16 against the float32 product too\n\n`
 }
 
 /** One line a workload: the most MiB that each had resident. */
@@ -258,7 +313,7 @@ async function main() {
   for (const m of missing) process.stderr.write(`left out ${m}\n`)
   if (found.length === 0) fail('no contender can run')
   const theirs = join(o.peers, 'workloads.json')
-  if (found.some((c) => c.name !== ours) && !isDeepStrictEqual(JSON.parse(readFileSync(theirs, 'utf8')), o.table))
+  if (found.some((c) => !isOurs(c.name)) && !isDeepStrictEqual(JSON.parse(readFileSync(theirs, 'utf8')), o.table))
     fail(`${theirs} differs from scripts/bench/workloads.json: the contenders would not do the same work`)
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', threads: o.threads, node: process.version, load: loadavg()[0] }
   if (machine.load > 0.5 * availableParallelism())
@@ -268,14 +323,16 @@ async function main() {
   const save = () => writeFileSync(o.out, `${JSON.stringify({ machine, missing, results }, null, 2)}\n`)
   for (const workload of o.workloads) {
     results[workload] = await measure(
+      o,
       found.filter((c) => applies(c, o.table[workload])),
       workload,
-      o.rounds,
     )
     save()
   }
   process.stdout.write(`${machine.cpu}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`)
-  process.stdout.write(`${timesTable(names, results)}\n\npeak memory\n\n${memoryTable(names, results)}\n`)
+  process.stdout.write(
+    `${timesTable(names, results)}\n\n${peakText(results)}peak memory\n\n${memoryTable(names, results)}\n`,
+  )
   const failed = Object.values(results).some((by) => Object.values(by).some((r) => r?.failed))
   process.exitCode = failed ? 1 : 0
 }

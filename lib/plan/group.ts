@@ -26,12 +26,15 @@ interface Source {
 export class Grouping {
   readonly groups: Group[] = []
   readonly kernels: readonly PlanNode[]
+  /** Small loops stay apart unless one needs the other: for plans of much memory, since what shares a loop must be alive at one time. */
+  readonly apart: boolean
   private readonly depths: Int32Array
   private readonly reads = new Map<PlanNode, Source[]>()
   private readonly free = new Map<PlanNode, PlanNode[]>()
   private readonly owner = new Map<PlanNode, Group>()
 
-  constructor(nodes: readonly PlanNode[]) {
+  constructor(nodes: readonly PlanNode[], apart = false) {
+    this.apart = apart
     this.kernels = nodes.filter((n) => n.kind === 'kernel')
     this.depths = new Int32Array(nodes.length).fill(-1)
     const grouped = nodes.filter((n) => n.kind === 'reduce' || (n.kind === 'element' && (n.stored || !n.free)))
@@ -39,7 +42,7 @@ export class Grouping {
     for (const n of nodes) if (n.kind !== 'leaf') this.depths[n.id] = this.earliest(n)
     this.sink(grouped)
     for (const bucket of this.buckets(grouped)) for (const part of partition(bucket, this)) this.add(part)
-    mergeSmallGroups(this)
+    if (!apart) mergeSmallGroups(this)
   }
 
   depthOf(n: PlanNode): number {
@@ -156,6 +159,18 @@ export class Grouping {
 
 /** Splits nodes of one depth and iteration shape into those that belong together, each with one set of reduction axes. */
 function partition(bucket: readonly PlanNode[], grouping: Grouping): PlanNode[][] {
+  const small = (bucket[0]?.iterSize ?? 0) <= smallLoop
+  const apart = small && grouping.apart
+  const sets = apart ? withoutSiblings(bucket, grouping) : withSiblings(bucket, grouping)
+  const parts = collect(bucket, (_, i) => sets.find(i)).map(byAxes)
+  const mains = parts.map((p) => p.main)
+  // Never packed together: a reduction in `others` may read its own main part.
+  const others = parts.flatMap((p) => p.others)
+  return small && !apart ? [...pack(mains, grouping), ...pack(others, grouping)] : [...mains, ...others]
+}
+
+/** Joins those that read one another or a common full-size tensor. */
+function withSiblings(bucket: readonly PlanNode[], grouping: Grouping): DisjointSets {
   const sets = new DisjointSets(bucket.length)
   const joint = new Map<PlanNode, number>(bucket.map((n, i) => [n, i]))
   bucket.forEach((n, i) => {
@@ -165,12 +180,20 @@ function partition(bucket: readonly PlanNode[], grouping: Grouping): PlanNode[][
       else sets.join(i, other)
     }
   })
-  const parts = collect(bucket, (_, i) => sets.find(i)).map(byAxes)
-  const small = (bucket[0]?.iterSize ?? 0) <= smallLoop
-  const mains = parts.map((p) => p.main)
-  // Never packed together: a reduction in `others` may read its own main part.
-  const others = parts.flatMap((p) => p.others)
-  return small ? [...pack(mains, grouping), ...pack(others, grouping)] : [...mains, ...others]
+  return sets
+}
+
+/** Joins those that read one another, but what brings several such sets together (statistics of all passes) stays outside of them. */
+function withoutSiblings(bucket: readonly PlanNode[], grouping: Grouping): DisjointSets {
+  const sets = new DisjointSets(bucket.length)
+  const places = new Map<PlanNode, number>(bucket.map((n, i) => [n, i]))
+  const gathers = new Set<number>()
+  bucket.forEach((n, i) => {
+    const read = grouping.sources(n).flatMap((s) => places.get(s.node) ?? [])
+    if (new Set(read.map((r) => sets.find(r))).size > 1 || read.some((r) => gathers.has(r))) gathers.add(i)
+    for (const r of read) if (!gathers.has(i) || gathers.has(r)) sets.join(i, r)
+  })
+  return sets
 }
 
 /** The full-size tensors that `n` reads, and those that these are computed from: who reads them can compute the others too. */

@@ -13,7 +13,7 @@ import { lower } from './lower.ts'
 import type { PlanNode } from './node.ts'
 import { printPlan } from './print.ts'
 import { cloneAcrossGroups, defaultBudget, markFree } from './recompute.ts'
-import { schedule, type Unit } from './schedule.ts'
+import { type Schedule, schedule, type Unit } from './schedule.ts'
 import { type PlannedOutput, serialize } from './serialize.ts'
 
 export type { PlanInstruction, PlanJson, PlanValue, Precision, SerializedPlan } from './format.ts'
@@ -51,17 +51,45 @@ export function makePlan(
   checkOptions(options, budget)
   checkBindings(inputs, outputs)
   const canonical = simplifyGraph(outputs.map((o) => o.tensor))
-  const { nodes, results } = lower(canonical, options.convolutionBias ?? true)
+  const bias = options.convolutionBias ?? true
+  const arrange = (sparing: boolean) => arrangement(canonical, inputs, outputs, { budget, bias, sparing })
+  let chosen = arrange(false)
+  if (chosen.memory > muchMemory) {
+    const other = arrange(true)
+    if (other.memory < worthwhile * chosen.memory) chosen = other
+  }
+  const { plan: code, constants } = serialize(inputs, chosen.planned, chosen.units)
+  const plan = options.precision === 'bfloat16' ? { ...code, precision: options.precision } : code
+  return { json: JSON.stringify(plan), constants, text: printPlan(plan) }
+}
+
+/** Bytes from which on a plan is also made sparing of memory, and what part of them that must do with to be worth its further loops. */
+const muchMemory = 64 * 2 ** 20
+const worthwhile = 0.8
+
+interface ArrangementOptions {
+  readonly budget: number
+  /** Convolutions take their biases in. */
+  readonly bias: boolean
+  /** What does not depend on one another is not computed together, but one after the other. */
+  readonly sparing: boolean
+}
+
+/** Loops and kernels in order. */
+function arrangement(
+  canonical: readonly Tensor[],
+  inputs: readonly Tensor[],
+  outputs: readonly PlanOutput[],
+  { budget, bias, sparing }: ArrangementOptions,
+): Schedule & { readonly planned: readonly PlannedOutput[] } {
+  const { nodes, results } = lower(canonical, bias)
   checkInputs(inputs, nodes)
   markFree(nodes, budget)
-  const grouping = new Grouping(nodes)
+  const grouping = new Grouping(nodes, sparing)
   cloneAcrossGroups(grouping, budget)
   const planned = results.map((operand, i) => ({ operand, alias: outputs[i]?.alias ?? null }))
   const units = makeUnits(draftAll(grouping), grouping.kernels, planned, inputs, nodes)
-  const pinned = new Set(results.map((o) => o.node))
-  const { plan: code, constants } = serialize(inputs, planned, schedule(units, pinned))
-  const plan = options.precision === 'bfloat16' ? { ...code, precision: options.precision } : code
-  return { json: JSON.stringify(plan), constants, text: printPlan(plan) }
+  return { ...schedule(units, new Set(results.map((o) => o.node)), sparing), planned }
 }
 
 /** The graph passes alone: composites decomposed, equal nodes shared, simplified, constants folded. */

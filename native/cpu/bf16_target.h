@@ -1,61 +1,18 @@
-// Only for the files that hold AVX512-BF16 code: the intrinsics, and the attributes of functions that use them. LANGEVIN_BF16 is set where
-// they can be compiled; whether the processor has them is asked at run time (bfloat16.h). Also the few vector functions those files share.
+// Only for the files that hold AVX512-BF16 code: the attributes of functions that use it, and a function those files share, beside those of
+// avx512_target.h. LANGEVIN_BF16 is set where they can be compiled; whether the processor has them is asked at run time (bfloat16.h).
 #pragma once
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include "cpu/avx512_target.h"
+
+#if LANGEVIN_AVX512
 #define LANGEVIN_BF16 1
-#if !defined(__clang__)  // GCC 12's own header reads what it calls undefined
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-
-#include <cstdint>
-
 #define BF16_CODE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
 #define BF16_INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma"), always_inline)) inline
 
 namespace langevin {
 
-inline __mmask16 first16(int64_t n) { return n >= 16 ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : static_cast<__mmask16>((1u << n) - 1); }
-
-// 16 bfloat16 values, those beyond `mask` zero, as float32; and 16 float32 values rounded.
-BF16_INLINE __m512 load_floats(const void* half, __mmask16 mask) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, half)), 16));
-}
+// 16 float32 values, rounded.
 BF16_INLINE __m256i round_floats(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-
-// Words of 16 columns from two rows: column j of both in word j.
-BF16_INLINE __m512i interleave(__m256i even, __m256i odd) {
-  return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
-}
-
-// 16 x 16 words, turned.
-BF16_INLINE void turn(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {  // r[4 b + i] holds columns i, 4 + i, 8 + i, 12 + i of rows 4 b .. 4 b + 3
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
 
 }  // namespace langevin
 #endif

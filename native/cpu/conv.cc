@@ -15,6 +15,7 @@
 #include "cpu/conv_narrow.h"
 #include "cpu/dnnl.h"
 #include "cpu/winograd_bf16.h"
+#include "cpu/winograd_weights.h"
 #include "ops/registry.h"
 
 namespace langevin {
@@ -339,6 +340,26 @@ class WinogradKernel : public Kernel {
   std::shared_ptr<PackedParameter> packed_;
 };
 
+// Weight gradients by our own Winograd, of operands in blocks of 16 in either precision.
+class WinogradWeightsKernel : public Kernel {
+ public:
+  explicit WinogradWeightsKernel(const WinogradWeights& conv) : conv_(conv) {}
+  const char* kind() const override { return conv_.half_source || conv_.half_gradient ? "bf16" : ""; }
+  size_t workspace() const override { return conv_.workspace(); }
+  void run(const KernelArgs& args) override { conv_.run(args.inputs[0], args.inputs[1], static_cast<float*>(args.outputs[0]), args.workspace); }
+
+ private:
+  WinogradWeights conv_;
+};
+
+// True where it is to be taken, by the rule or the setting.
+bool choose_winograd_weights(const Instruction& in, ConvDirection direction, const ConvGeometry& g, WinogradWeights* conv) {
+  if (direction != ConvDirection::WeightGrad || block_of(in.inputs[0].layout) != 16 || block_of(in.inputs[1].layout) != 16) return false;
+  const std::string setting = winograd_setting();
+  if (setting == "0" || !WinogradWeights::from(g, is_half(in.inputs[0].layout), is_half(in.inputs[1].layout), conv)) return false;
+  return setting == "1" || conv->preferred();
+}
+
 std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection direction) {
   const ConvGeometry g = conv_geometry(in, direction);
   const TensorDesc& x = direction == ConvDirection::InputGrad ? in.outputs[0] : in.inputs[0];
@@ -348,6 +369,8 @@ std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection di
   WinogradBf16 winograd;
   const bool half_source = block_of(in.outputs[0].layout) == 16 && in.inputs[0].layout == Layout::Blocked16Half;
   if (half_source && winograd_setting() != "0" && WinogradBf16::from(direction, g, &winograd)) return std::make_unique<WinogradKernel>(in, winograd);
+  WinogradWeights weights;
+  if (choose_winograd_weights(in, direction, g, &weights)) return std::make_unique<WinogradWeightsKernel>(weights);
   if (!g.empty()) {
     const DnnlFormat x_format = dnnl_format(x.layout), y_format = dnnl_format(y.layout);
     const DnnlHalf half = half_operands(direction, x.layout, y.layout);

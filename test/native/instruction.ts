@@ -4,6 +4,7 @@ import { type TypedArray, zeros } from '../../lib/graph/host-tensor.ts'
 import type { DType } from '../../lib/graph/shape.ts'
 import { sizeOf } from '../../lib/graph/shape.ts'
 import { addon } from '../../lib/runtime/addon.ts'
+import { testDevice } from '../device.ts'
 import { compileRaw, type RawPlan } from './plan-json.ts'
 
 export interface Value {
@@ -31,7 +32,7 @@ export interface Instruction {
   readonly blocked?: readonly number[]
   /** Team size; the plan is compiled for it. */
   readonly threads?: number
-  /** Where it runs; the CPU where it does not say. */
+  /** Where it runs; the device that is tested where it does not say. */
   readonly device?: string
   /** Outputs written over inputs: output index to input index. */
   readonly alias?: ReadonlyMap<number, number>
@@ -42,16 +43,17 @@ export async function runInstruction(i: Instruction): Promise<TypedArray[]> {
   const native = addon()
   const { plan, ones } = planOf(i)
   if (i.threads !== undefined) native.setThreads(i.threads)
-  const compiled = await compileRaw(plan, undefined, i.device)
+  const { device = testDevice } = i
+  const compiled = await compileRaw(plan, undefined, device)
   const inputs = [...i.inputs, ...ones].map((v) => {
-    const t = new native.Tensor(v.dtype, [...v.shape], i.device)
+    const t = new native.Tensor(v.dtype, [...v.shape], device)
     void t.write(v.data)
     return t
   })
   const outputs = i.outputs.map((o, at) => {
     const from = i.alias?.get(at)
     return from === undefined
-      ? new native.Tensor(o.dtype, [...o.shape], i.device)
+      ? new native.Tensor(o.dtype, [...o.shape], device)
       : (inputs[from] as (typeof inputs)[number])
   })
   await compiled.run(inputs, outputs)

@@ -1,6 +1,6 @@
-/** Pooling and resizing on the CPU, and plans of them that are refused. */
-import { testDevice } from '../device.ts'
+/** Pooling and resizing on the device that is tested, and plans of them that are refused. */
 import { describe, expect, test } from 'vitest'
+import { testDevice } from '../device.ts'
 import { testPooling } from './cases/pool.ts'
 import { compileRaw, f32 } from './plan-json.ts'
 

@@ -34,6 +34,28 @@ struct Panels {
   int64_t of(int64_t block) const { return ((block - first + 1) * count() - 1) / (end - first); }
 };
 
+alignas(64) constexpr float kZeros[16] = {};
+
+// Six rows of pixels of one block of channels. Those outside are zeros, the same ones for every column: keep[i] is 0 instead of -1.
+struct SourceRows {
+  const float* row[6];
+  int64_t keep[6];
+  int64_t w;
+
+  SourceRows(const float* plane, int64_t first, int64_t h, int64_t width) : w(width) {
+    for (int64_t i = 0; i < 6; ++i) {
+      const bool inside = first + i >= 0 && first + i < h;
+      row[i] = inside ? plane + (first + i) * w * 16 : kZeros;
+      keep[i] = inside ? -1 : 0;
+    }
+  }
+};
+
+struct ResultRows {
+  float* plane;  // of the image and block of channels
+  int64_t oh, ow;
+};
+
 #if LANGEVIN_AVX512
 
 // The points ±a and ±b, and what follows from them.
@@ -42,12 +64,6 @@ constexpr float a1 = 0.625f, b1 = 1.5f, a2 = a1 * a1, b2 = b1 * b1, a3 = a2 * a1
 AVX512_INLINE __m512 mul(float x, __m512 y) { return _mm512_mul_ps(_mm512_set1_ps(x), y); }
 AVX512_INLINE __m512 add(float x, __m512 y, __m512 z) { return _mm512_fmadd_ps(_mm512_set1_ps(x), y, z); }       // x y + z
 AVX512_INLINE __m512 subtract(float x, __m512 y, __m512 z) { return _mm512_fnmadd_ps(_mm512_set1_ps(x), y, z); }  // z - x y
-
-// Six rows of pixels; those outside have an empty mask.
-struct SourceRows {
-  const float* row[6];
-  __mmask16 mask[6];
-};
 
 // Bᵀ of six values, rows 0..2 (points 0, a, -a) from values 0..4, and rows 3..5 (b, -b, infinity) from values 1..5. In halves, for want of registers.
 AVX512_INLINE void forward_low(const __m512 d[5], __m512 out[3]) {
@@ -63,34 +79,34 @@ AVX512_INLINE void forward_high(const __m512 d[5], __m512 out[3]) {
   out[2] = add(kProduct, d[0], subtract(kSum, d[2], d[4]));
 }
 
-// Rows 3 Half .. 3 Half + 2 of the transformed tile whose left column of pixels is x.
+// Rows 3 Half .. 3 Half + 2 of the transformed tile whose left column of pixels is x, for one block of channels; positions are `position` floats apart.
 template <int Half>
-AVX512_INLINE void transform_half(const SourceRows& rows, int64_t x, int64_t w, float* v, int64_t position) {
+AVX512_CODE __attribute__((noinline)) void transform_half(const SourceRows& rows, int64_t x, float* v, int64_t position) {
   __m512 s[3][6];
   for (int j = 0; j < 6; ++j) {
-    const bool inside = x + j >= 0 && x + j < w;
-    const int64_t at = inside ? (x + j) * 16 : 0;
-    const __mmask16 all = inside ? 0xffff : 0;
+    if (x + j < 0 || x + j >= rows.w) {
+      for (int i = 0; i < 3; ++i) s[i][j] = _mm512_setzero_ps();
+      continue;
+    }
+    const int64_t at = (x + j) * 16;
     __m512 d[5], out[3];
-    for (int i = 0; i < 5; ++i) d[i] = _mm512_maskz_loadu_ps(rows.mask[i + Half] & all, rows.row[i + Half] + at);
+    for (int i = 0; i < 5; ++i) d[i] = _mm512_loadu_ps(rows.row[i + Half] + (at & rows.keep[i + Half]));
     if (Half == 0) forward_low(d, out);
     else forward_high(d, out);
     for (int i = 0; i < 3; ++i) s[i][j] = out[i];
   }
+  v += 18 * Half * position;
   for (int i = 0; i < 3; ++i) {
     __m512 out[6];
     forward_low(s[i], out);
     forward_high(s[i] + 1, out + 3);
-    for (int j = 0; j < 6; ++j) _mm512_storeu_ps(v + (18 * Half + 6 * i + j) * position, out[j]);
+    for (int j = 0; j < 6; ++j, v += position) _mm512_storeu_ps(v, out[j]);
   }
 }
 
-// Tiles left..right of one row of tiles, one block of channels. v: of the first tile; the next tile is `tile` floats on, the next position `position`.
-AVX512_CODE void transform_row(const SourceRows& rows, int64_t w, int64_t pad, int64_t left, int64_t right, float* v, int64_t tile, int64_t position) {
-  for (int64_t t = left; t < right; ++t, v += tile) {
-    transform_half<0>(rows, 4 * t - pad, w, v, position);
-    transform_half<1>(rows, 4 * t - pad, w, v, position);
-  }
+void transform_tile(const SourceRows& rows, int64_t x, float* v, int64_t position) {
+  transform_half<0>(rows, x, v, position);
+  transform_half<1>(rows, x, v, position);
 }
 
 // Aᵀ of six values, rows 0 and 2, and rows 1 and 3.
@@ -104,11 +120,6 @@ AVX512_INLINE void back_odd(const __m512 m[6], __m512 out[2]) {
   out[0] = add(a1, first, mul(b1, second));
   out[1] = add(a3, first, add(b3, second, m[5]));
 }
-
-struct ResultRows {
-  float* plane;  // of the image and block of channels
-  int64_t oh, ow;
-};
 
 // Rows Odd and Odd + 2 of a tile's 4x4 results, from pixel (y, x) on.
 template <int Odd>
@@ -174,15 +185,7 @@ AVX512_CODE void pack_block(const Winograd& conv, const float* weights, int64_t 
 #else
 
 [[noreturn]] void absent() { throw std::logic_error("internal: AVX-512 kernels were not compiled for this processor"); }
-struct SourceRows {
-  const float* row[6];
-  uint16_t mask[6];
-};
-struct ResultRows {
-  float* plane;
-  int64_t oh, ow;
-};
-void transform_row(const SourceRows&, int64_t, int64_t, int64_t, int64_t, float*, int64_t, int64_t) { absent(); }
+void transform_tile(const SourceRows&, int64_t, float*, int64_t) { absent(); }
 void untransform_row(const float*, int64_t, int64_t, int64_t, const ResultRows&, int64_t, int64_t, const float*) { absent(); }
 void pack_block(const Winograd&, const float*, int64_t, int64_t, int64_t, float*, int64_t, int64_t) { absent(); }
 
@@ -235,14 +238,9 @@ void Winograd::transform(const float* source, int64_t first, int64_t end, int64_
     const int64_t image = t / (across * down), y = t / across % down, left = t % across, count = std::min(across - left, end - t);
     for (int64_t block = 0; block < c / 16; ++block) {
       const float* plane = source + (image * c / 16 + block) * h * w * 16;
-      SourceRows rows;
-      for (int64_t i = 0; i < 6; ++i) {
-        const int64_t row = 4 * y - pad[0] + i;
-        const bool inside = row >= 0 && row < h;
-        rows.row[i] = plane + (inside ? row * w * 16 : 0);
-        rows.mask[i] = inside ? 0xffff : 0;
-      }
-      transform_row(rows, w, pad[1], left, left + count, v + (t - first) * c + block * 16, c, position);
+      const SourceRows rows(plane, kTile * y - pad[0], h, w);
+      float* to = v + (t - first) * c + block * 16;
+      for (int64_t i = 0; i < count; ++i) transform_tile(rows, kTile * (left + i) - pad[1], to + i * c, position);
     }
     t += count;
   }

@@ -59,7 +59,8 @@ struct ResultRows {
 #if LANGEVIN_AVX512
 
 // The points ±a and ±b, and what follows from them.
-constexpr float a1 = 0.625f, b1 = 1.5f, a2 = a1 * a1, b2 = b1 * b1, a3 = a2 * a1, b3 = b2 * b1, kSum = a2 + b2, kProduct = a2 * b2;
+constexpr float a1 = 0.625f, b1 = 1.5f, a2 = a1 * a1, b2 = b1 * b1, kSum = a2 + b2, kProduct = a2 * b2;
+constexpr float k0 = 1 / kProduct, ka = 1 / (2 * a2 * (a2 - b2)), kb = 1 / (2 * b2 * (b2 - a2));  // factors of G's rows
 
 AVX512_INLINE __m512 mul(float x, __m512 y) { return _mm512_mul_ps(_mm512_set1_ps(x), y); }
 AVX512_INLINE __m512 add(float x, __m512 y, __m512 z) { return _mm512_fmadd_ps(_mm512_set1_ps(x), y, z); }       // x y + z
@@ -83,23 +84,29 @@ AVX512_INLINE void forward_high(const __m512 d[5], __m512 out[3]) {
 template <int Half>
 AVX512_CODE __attribute__((noinline)) void transform_half(const SourceRows& rows, int64_t x, float* v, int64_t position) {
   __m512 s[3][6];
+  AVX512_UNROLL
   for (int j = 0; j < 6; ++j) {
     if (x + j < 0 || x + j >= rows.w) {
+      AVX512_UNROLL
       for (int i = 0; i < 3; ++i) s[i][j] = _mm512_setzero_ps();
       continue;
     }
     const int64_t at = (x + j) * 16;
     __m512 d[5], out[3];
+    AVX512_UNROLL
     for (int i = 0; i < 5; ++i) d[i] = _mm512_loadu_ps(rows.row[i + Half] + (at & rows.keep[i + Half]));
     if (Half == 0) forward_low(d, out);
     else forward_high(d, out);
+    AVX512_UNROLL
     for (int i = 0; i < 3; ++i) s[i][j] = out[i];
   }
   v += 18 * Half * position;
+  AVX512_UNROLL
   for (int i = 0; i < 3; ++i) {
     __m512 out[6];
     forward_low(s[i], out);
     forward_high(s[i] + 1, out + 3);
+    AVX512_UNROLL
     for (int j = 0; j < 6; ++j, v += position) _mm512_storeu_ps(v, out[j]);
   }
 }
@@ -112,26 +119,30 @@ void transform_tile(const SourceRows& rows, int64_t x, float* v, int64_t positio
 // Aᵀ of six values, rows 0 and 2, and rows 1 and 3.
 AVX512_INLINE void back_even(const __m512 m[6], __m512 out[2]) {
   const __m512 first = _mm512_add_ps(m[1], m[2]), second = _mm512_add_ps(m[3], m[4]);
-  out[0] = _mm512_add_ps(_mm512_add_ps(m[0], first), second);
-  out[1] = add(a2, first, mul(b2, second));
+  out[0] = add(ka, first, add(kb, second, mul(k0, m[0])));
+  out[1] = add(ka * a2, first, mul(kb * b2, second));
 }
 AVX512_INLINE void back_odd(const __m512 m[6], __m512 out[2]) {
   const __m512 first = _mm512_sub_ps(m[1], m[2]), second = _mm512_sub_ps(m[3], m[4]);
-  out[0] = add(a1, first, mul(b1, second));
-  out[1] = add(a3, first, add(b3, second, m[5]));
+  out[0] = add(ka * a1, first, mul(kb * b1, second));
+  out[1] = add(ka * a2 * a1, first, add(kb * b2 * b1, second, m[5]));
 }
 
 // Rows Odd and Odd + 2 of a tile's 4x4 results, from pixel (y, x) on.
 template <int Odd>
 AVX512_INLINE void untransform_half(const float* m, int64_t position, const ResultRows& r, int64_t y, int64_t x, __m512 bias) {
   __m512 s[2][6];
+  AVX512_UNROLL
   for (int j = 0; j < 6; ++j) {
     __m512 column[6], out[2];
+    AVX512_UNROLL
     for (int i = Odd; i < 5 + Odd; ++i) column[i] = _mm512_loadu_ps(m + (6 * i + j) * position);
     if (Odd == 0) back_even(column, out);
     else back_odd(column, out);
+    AVX512_UNROLL
     for (int i = 0; i < 2; ++i) s[i][j] = out[i];
   }
+  AVX512_UNROLL
   for (int i = 0; i < 2; ++i) {
     const int64_t row = y + Odd + 2 * i;
     if (row >= r.oh) return;
@@ -155,16 +166,14 @@ AVX512_CODE void untransform_row(const float* m, int64_t tile, int64_t position,
   }
 }
 
-// G of three values.
+// G of three values, but for the factors of its rows, which Aᵀ has instead.
 AVX512_INLINE void transform_taps(__m512 g0, __m512 g1, __m512 g2, __m512 out[6]) {
-  constexpr float ka = 1 / (2 * a2 * (a2 - b2)), kb = 1 / (2 * b2 * (b2 - a2));
-  const __m512 even_a = add(ka, g0, mul(ka * a2, g2)), odd_a = mul(ka * a1, g1);
-  const __m512 even_b = add(kb, g0, mul(kb * b2, g2)), odd_b = mul(kb * b1, g1);
-  out[0] = mul(1 / kProduct, g0);
-  out[1] = _mm512_add_ps(even_a, odd_a);
-  out[2] = _mm512_sub_ps(even_a, odd_a);
-  out[3] = _mm512_add_ps(even_b, odd_b);
-  out[4] = _mm512_sub_ps(even_b, odd_b);
+  const __m512 even_a = add(a2, g2, g0), even_b = add(b2, g2, g0);
+  out[0] = g0;
+  out[1] = add(a1, g1, even_a);
+  out[2] = subtract(a1, g1, even_a);
+  out[3] = add(b1, g1, even_b);
+  out[4] = subtract(b1, g1, even_b);
   out[5] = g2;
 }
 
@@ -173,10 +182,13 @@ AVX512_CODE void pack_block(const Winograd& conv, const float* weights, int64_t 
   for (int64_t s = first; s < end; ++s, out += width) {
     __m512 g[9], t[3][6];
     load_taps(conv, weights, r, s, g);
+    AVX512_UNROLL
     for (int j = 0; j < 3; ++j) transform_taps(g[j], g[3 + j], g[6 + j], t[j]);
+    AVX512_UNROLL
     for (int i = 0; i < 6; ++i) {
       __m512 u[6];
       transform_taps(t[0][i], t[1][i], t[2][i], u);
+      AVX512_UNROLL
       for (int j = 0; j < 6; ++j) _mm512_storeu_ps(out + (6 * i + j) * position, u[j]);
     }
   }
@@ -207,17 +219,18 @@ bool Winograd::from(ConvDirection direction, const ConvGeometry& g) {
 }
 
 size_t Winograd::packed_bytes() const {
-  const int64_t bytes = kP * c * o * 4;
+  const int64_t bytes = kP * (c * o + kSkew * Panels{0, o / 16}.count()) * 4;
   return bytes <= kKept ? static_cast<size_t>(bytes) : 0;
 }
 
-// [panel][position][c][panel's width].
+// [panel][position][c][panel's width], kSkew floats from position to position.
 void Winograd::pack(const float* weights, void* packed) const {
   const Panels panels{0, o / 16};
 #pragma omp parallel for schedule(static) num_threads(threads) if (c * o > 32 * 32)
   for (int64_t block = 0; block < o / 16; ++block) {
     const int64_t p = panels.of(block), start = panels.start(p), width = panels.width(p);
-    pack_block(*this, weights, 16 * block, 0, c, static_cast<float*>(packed) + kP * c * start + 16 * block - start, width, c * width);
+    float* out = static_cast<float*>(packed) + kP * (c * start + kSkew * p) + 16 * block - start;
+    pack_block(*this, weights, 16 * block, 0, c, out, width, c * width + kSkew);
   }
 }
 
@@ -272,7 +285,8 @@ void Winograd::run_apart(int thread, const float* source, const float* packed, c
     transform(source, t, t + count, v_position, v);
     for (int64_t p = 0; p < panels.count(); ++p) {
       const int64_t start = panels.start(p), width = panels.width(p), m_position = count * width + kSkew;
-      products(v, c, v_position, packed + kP * c * start, c * width, c, m, m_position, count, width, false);
+      const float* u = packed + kP * (c * start + kSkew * p);
+      products(v, c, v_position, u, c * width + kSkew, c, m, m_position, count, width, false);
       untransform(m, start, width, m_position, t, count, bias, result);
     }
   }

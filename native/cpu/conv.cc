@@ -25,6 +25,7 @@ namespace {
 size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Winograd F(4x4, 3x3) or the direct algorithm: a fixed rule, because a measured choice would not repeat bit for bit in another process.
+// This is the rule for oneDNN's kernels; with AVX-512 our own are asked first (conv_winograd.h, winograd_weights.h).
 // GFLOP/s on two Zen 4 cores, direct / Winograd (forward, input gradient, weight gradient):
 //   batch 64:  16->16 at 8x8    268/213  269/210  234/159      16->16 at 32x32  171/166  237/164  197/272
 //              16->32 at 8x8    272/304  272/323  192/215      16->32 at 32x32  233/222  224/308  195/334
@@ -32,7 +33,7 @@ size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 //              64->64 at 16x16  248/564  247/562  221/434      128->128 at 2x2  304/130  341/129  201/149
 //   640->640 at 8x8: batch 4  258/314  260/306  196/265, batch 16  269/572  266/568  195/500;  64->64 at 8x8: batch 1  237/86, batch 8  270/357 273/232 234/203
 // So: enough channels on both sides, tiles that are mostly full, and enough tiles to amortise the transformed weights.
-// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it, =auto (or unset) follows the rule.
+// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever it exists, =auto (or unset) follows the rule.
 std::string winograd_setting() {
   const char* variable = std::getenv("LANGEVIN_WINOGRAD");
   const std::string setting = variable == nullptr || *variable == 0 ? "auto" : variable;
@@ -325,8 +326,9 @@ std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection di
   const TensorDesc& y = direction == ConvDirection::Forward ? in.outputs[0] : direction == ConvDirection::InputGrad ? in.inputs[0] : in.inputs[1];
   NarrowConv narrow;
   if (NarrowConv::from(direction, g, in.inputs[0].layout, in.outputs[0].layout, &narrow)) return std::make_unique<NarrowConvKernel>(narrow);
-  if (winograd_setting() != "0") {
-    std::unique_ptr<Kernel> kernel = make_winograd_kernel(in, direction, g);
+  const std::string setting = winograd_setting();
+  if (setting != "0") {
+    std::unique_ptr<Kernel> kernel = make_winograd_kernel(in, direction, g, setting == "1");
     if (kernel) return kernel;
   }
   WinogradWeights weights;

@@ -62,7 +62,7 @@ class WinogradKernel : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_winograd_kernel(const Instruction& in, ConvDirection direction, const ConvGeometry& g) {
+std::unique_ptr<Kernel> make_winograd_kernel(const Instruction& in, ConvDirection direction, const ConvGeometry& g, bool forced) {
   const Layout source = in.inputs[0].layout, result = in.outputs[0].layout;
   if (source == Layout::Blocked16Half && block_of(result) == 16) {
     WinogradBf16 conv;
@@ -71,7 +71,7 @@ std::unique_ptr<Kernel> make_winograd_kernel(const Instruction& in, ConvDirectio
   }
   if (source == Layout::Blocked16 && result == Layout::Blocked16) {
     Winograd conv;
-    if (conv.from(direction, g)) return std::make_unique<WinogradKernel<Winograd>>(in, conv, "");
+    if (conv.from(direction, g) && (forced || conv.preferred())) return std::make_unique<WinogradKernel<Winograd>>(in, conv, "");
   }
   return nullptr;
 }

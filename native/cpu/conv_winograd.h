@@ -7,7 +7,7 @@
 
 namespace langevin {
 
-// Empty where there is none for these layouts and this geometry, or oneDNN's is as fast.
-std::unique_ptr<Kernel> make_winograd_kernel(const Instruction& in, ConvDirection direction, const ConvGeometry& g);
+// Empty where there is none for these layouts and this geometry, or, unless it is to be `forced`, oneDNN is as fast.
+std::unique_ptr<Kernel> make_winograd_kernel(const Instruction& in, ConvDirection direction, const ConvGeometry& g, bool forced);
 
 }  // namespace langevin

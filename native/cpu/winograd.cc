@@ -22,7 +22,7 @@ constexpr int64_t kPanel = 64;                    // most result channels at a t
 constexpr int64_t kCache = int64_t{768} << 10;    // bytes of V and sums that a thread keeps
 constexpr int64_t kKept = int64_t{4} << 20;       // most bytes of transformed weights that are kept
 constexpr int64_t kRound = 64;                    // most tiles that threads share
-constexpr int64_t kSlice = 16;                    // source channels whose weights are transformed at a time
+constexpr int64_t kSlice = 16;                    // source channels whose weights are transformed at a time: a block
 constexpr int64_t kSkew = 16;                     // floats between matrices, whose rows would else fall on the same lines of the first-level cache
 
 // Result channels in panels of at most 64, as equal as whole blocks of 16 allow; of the blocks first..end.
@@ -203,19 +203,26 @@ void pack_block(const Winograd&, const float*, int64_t, int64_t, int64_t, float*
 
 #endif
 
-// m[position] of `count` tiles, from source channels first..first + channels of V [tiles, c] and their weights u [channels, width].
-void products(const float* v, int64_t c, int64_t v_position, const float* u, int64_t u_position, int64_t channels, float* m, int64_t m_position, int64_t count,
-              int64_t width, bool add) {
-  FloatTile tile{v, c, 1, u, width, m, width, count, width, channels, add};
-  for (int64_t k = 0; k < kP; ++k, tile.a += v_position, tile.b += u_position, tile.c += m_position) float_multiply(tile);
-}
-
 int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
 }  // namespace
 
 bool Winograd::from(ConvDirection direction, const ConvGeometry& g) {
-  return float_tile_available() && WinogradShape::from(direction, g) && tiles() >= 4;
+  return float_tile_available() && WinogradShape::from(direction, g);
+}
+
+// Direct-equivalent GFLOP/s (forward / input gradient) on two Zen 4 cores, oneDNN's choice -> ours, weights packed already
+// where they are; the best of several runs on a busy machine:
+//   batch 4:   640->640 at 8x8    264/256 -> 526/526   320->320 at 16x16  470/470 -> 719/562   160->160 at 32x32  543/543 -> 817/827
+//   batch 32:  32->32 at 32x32    432/439 -> 647/623   64->64 at 16x16    568/580 -> 769/757   128->128 at 8x8    494/492 -> 819/793
+//              16->32 at 32x32    240/343 -> 584/512   32->64 at 32x32    501/413 -> 535/659   64->128 at 16x16   605/554 -> 792/705
+//   batch 64:  16->16 at 32x32    177/240 -> 482/579   16->32 at 8x8      266/295 -> 566/509   64->64 at 4x4      376/358 -> 678/693
+//              128->128 at 2x2    292/316 -> 203/211   32->32 at 5x5      304/301 -> 271/270   32->32 at 6x6      291/293 -> 389/389
+//   batch 1:   64->64 at 8x8      202/192 -> 333/338   16->16 at 8x8      77/80 -> 118/123     256->256 at 8x8    272/272 -> 298/294
+// So: more than a few tiles, and at least half full.
+bool Winograd::preferred() const {
+  const double filled = static_cast<double>(n * oh * ow) / static_cast<double>(kTile * kTile * tiles());
+  return tiles() >= 4 && filled >= 0.55;
 }
 
 size_t Winograd::packed_bytes() const {
@@ -240,20 +247,20 @@ int64_t Winograd::limit() const {
 }
 
 size_t Winograd::workspace() const {
-  const int64_t v = kP * (limit() * c + kSkew), m = kP * (limit() * std::min(o, kPanel) + kSkew), u = kP * (kSlice * kPanel + kSkew);
+  const int64_t v = kP * (limit() * c + kSkew * c / kSlice), m = kP * (limit() * std::min(o, kPanel) + kSkew), u = kP * (kSlice * kPanel + kSkew);
   return static_cast<size_t>(packed_bytes() == 0 ? v + threads * (m + u) : threads * (v + m)) * 4;
 }
 
-// Tiles first..end to v[position][tile - first][c].
-void Winograd::transform(const float* source, int64_t first, int64_t end, int64_t position, float* v) const {
+// Tiles first..end to v; tiles, blocks of 16 channels and positions are so many floats apart.
+void Winograd::transform(const float* source, int64_t first, int64_t end, float* v, int64_t tile, int64_t block_step, int64_t position) const {
   const int64_t across = tile_columns(), down = tile_rows();
   for (int64_t t = first; t < end;) {
     const int64_t image = t / (across * down), y = t / across % down, left = t % across, count = std::min(across - left, end - t);
     for (int64_t block = 0; block < c / 16; ++block) {
       const float* plane = source + (image * c / 16 + block) * h * w * 16;
       const SourceRows rows(plane, kTile * y - pad[0], h, w);
-      float* to = v + (t - first) * c + block * 16;
-      for (int64_t i = 0; i < count; ++i) transform_tile(rows, kTile * (left + i) - pad[1], to + i * c, position);
+      float* to = v + (t - first) * tile + block * block_step;
+      for (int64_t i = 0; i < count; ++i) transform_tile(rows, kTile * (left + i) - pad[1], to + i * tile, position);
     }
     t += count;
   }
@@ -282,31 +289,31 @@ void Winograd::run_apart(int thread, const float* source, const float* packed, c
   const Panels panels{0, o / 16};
   for (int64_t t = begin; t < end; t += step) {
     const int64_t count = std::min(step, end - t);
-    transform(source, t, t + count, v_position, v);
+    transform(source, t, t + count, v, c, 16, v_position);
     for (int64_t p = 0; p < panels.count(); ++p) {
       const int64_t start = panels.start(p), width = panels.width(p), m_position = count * width + kSkew;
-      const float* u = packed + kP * (c * start + kSkew * p);
-      products(v, c, v_position, u, c * width + kSkew, c, m, m_position, count, width, false);
+      FloatTile tile{v, c, 1, packed + kP * (c * start + kSkew * p), width, m, width, count, width, c, false};
+      for (int64_t k = 0; k < kP; ++k, tile.a += v_position, tile.b += c * width + kSkew, tile.c += m_position) float_multiply(tile);
       untransform(m, start, width, m_position, t, count, bias, result);
     }
   }
 }
 
-// Called by every thread of a team; they meet between transforming and multiplying.
+// Called by every thread of a team; they meet between transforming and multiplying. V is [c / 16][position][tile][16]: a slice of it is contiguous.
 void Winograd::run_shared(int thread, const float* source, const float* weights, const float* bias, float* result, float* workspace) const {
-  const int64_t most = limit(), v_position = most * c + kSkew, m_size = kP * (most * std::min(o, kPanel) + kSkew);
-  float *v = workspace, *m = v + kP * v_position + thread * (m_size + kP * (kSlice * kPanel + kSkew)), *u = m + m_size;
+  const int64_t most = limit(), v_position = most * kSlice + kSkew, v_slice = kP * v_position, m_size = kP * (most * std::min(o, kPanel) + kSkew);
+  float *v = workspace, *m = v + c / kSlice * v_slice + thread * (m_size + kP * (kSlice * kPanel + kSkew)), *u = m + m_size;
   const Panels panels{o / 16 * thread / threads, o / 16 * (thread + 1) / threads};
   for (int64_t first = 0; first < tiles(); first += most) {
     const int64_t count = std::min(most, tiles() - first), mine = count * thread / threads;
-    transform(source, first + mine, first + count * (thread + 1) / threads, v_position, v + mine * c);
+    transform(source, first + mine, first + count * (thread + 1) / threads, v + mine * kSlice, kSlice, v_slice, v_position);
 #pragma omp barrier
     for (int64_t p = 0; p < panels.count(); ++p) {
       const int64_t start = panels.start(p), width = panels.width(p), u_position = kSlice * width + kSkew, m_position = count * width + kSkew;
       for (int64_t s = 0; s < c; s += kSlice) {
-        const int64_t channels = std::min(kSlice, c - s);
-        for (int64_t j = 0; j < width; j += 16) pack_block(*this, weights, start + j, s, s + channels, u + j, width, u_position);
-        products(v + s, c, v_position, u, u_position, channels, m, m_position, count, width, s > 0);
+        for (int64_t j = 0; j < width; j += 16) pack_block(*this, weights, start + j, s, s + kSlice, u + j, width, u_position);
+        FloatTile tile{v + s / kSlice * v_slice, kSlice, 1, u, width, m, width, count, width, kSlice, s > 0};
+        for (int64_t k = 0; k < kP; ++k, tile.a += v_position, tile.b += u_position, tile.c += m_position) float_multiply(tile);
       }
       untransform(m, start, width, m_position, first, count, bias, result);
     }

@@ -31,6 +31,11 @@ export interface PlanOptions {
   readonly recomputeBudget?: number
   /** What products and convolutions multiply; default 'float32'. */
   readonly precision?: Precision
+  /**
+   * Should convolutions take their biases in? Default true; false leaves them to the loops that read the results, where the device's convolutions would
+   * need a pass of their own for it (CUDA).
+   */
+  readonly convolutionBias?: boolean
 }
 
 /**
@@ -46,7 +51,8 @@ export function makePlan(
   checkOptions(options, budget)
   checkBindings(inputs, outputs)
   const canonical = simplifyGraph(outputs.map((o) => o.tensor))
-  const arrange = (sparing: boolean) => arrangement(canonical, inputs, outputs, budget, sparing)
+  const bias = options.convolutionBias ?? true
+  const arrange = (sparing: boolean) => arrangement(canonical, inputs, outputs, budget, bias, sparing)
   let chosen = arrange(false)
   if (chosen.memory > muchMemory) {
     const other = arrange(true)
@@ -67,9 +73,10 @@ function arrangement(
   inputs: readonly Tensor[],
   outputs: readonly PlanOutput[],
   budget: number,
+  convolutionBias: boolean,
   sparing: boolean,
 ): Schedule & { readonly planned: readonly PlannedOutput[] } {
-  const { nodes, results } = lower(canonical)
+  const { nodes, results } = lower(canonical, convolutionBias)
   checkInputs(inputs, nodes)
   markFree(nodes, budget)
   const grouping = new Grouping(nodes, sparing)
@@ -134,10 +141,12 @@ function rank(o: PlannedOutput | undefined): number {
   return o?.alias === null ? 1 : 0
 }
 
+const optionNames: readonly string[] = ['recomputeBudget', 'precision', 'convolutionBias']
+
 function checkOptions(options: PlanOptions, budget: number): void {
   for (const name of Object.keys(options)) {
-    if (name !== 'recomputeBudget' && name !== 'precision')
-      throw new TypeError(`makePlan: unknown option '${name}'. Known: recomputeBudget, precision.`)
+    if (!optionNames.includes(name))
+      throw new TypeError(`makePlan: unknown option '${name}'. Known: ${optionNames.join(', ')}.`)
   }
   checkPrecision(options.precision)
   if (!(budget >= 0)) throw new RangeError(`makePlan: recomputeBudget must be a number of at least 0; got ${budget}`)

@@ -16,10 +16,10 @@ export interface LoweredGraph {
 }
 
 /** Lowers canonical outputs (see builder.ts). */
-export function lower(wanted: readonly Tensor[]): LoweredGraph {
+export function lower(wanted: readonly Tensor[], convolutionBias: boolean): LoweredGraph {
   const outputs = scaledInside(wanted)
   const order = topologicalOrder(outputs)
-  const biased = findBiases(order, outputs)
+  const biased = convolutionBias ? findBiases(order, outputs) : new Map<Tensor, Bias>()
   const taken = new Set([...biased.values()].map((b) => b.conv))
   const nodeOf = new Map<Tensor, PlanNode>()
   const nodes: PlanNode[] = []

@@ -94,9 +94,9 @@ export interface NativeProgram {
 export interface NativeAddon {
   info(): NativeInfo
   setThreads(n: number): void
-  readonly Tensor: new (dtype: DType, shape: readonly number[]) => NativeTensor
+  readonly Tensor: new (dtype: DType, shape: readonly number[], device?: string) => NativeTensor
   copy(from: readonly NativeTensor[], to: readonly NativeTensor[]): Promise<void>
-  compile(json: string, constants: Uint8Array): Promise<NativePlan>
+  compile(json: string, constants: Uint8Array, device?: string): Promise<NativePlan>
   program(json: string, plans: readonly NativePlan[], tensors: readonly NativeTensor[]): NativeProgram
 }
 

@@ -1,6 +1,7 @@
 // The Plan class and compile().
 #include "addon/objects.h"
 #include "ops/cost.h"
+#include "runtime/devices.h"
 #include "runtime/threads.h"
 
 namespace langevin {
@@ -48,11 +49,13 @@ Napi::Value PlanObject::compile(const Napi::CallbackInfo& info) {
   const auto blob = info[1].As<Napi::Uint8Array>();
   auto constants = std::make_shared<std::vector<uint8_t>>(blob.Data(), blob.Data() + blob.ElementLength());
   auto plan = std::make_shared<PlanHandle>();
+  if (!info[2].IsUndefined() && !info[2].IsString()) throw Napi::TypeError::New(env, "compile: the device must be a string");
+  const std::string device = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "cpu";
   const int threads = default_threads();
   return Environment::of(env).submit(
       env,
-      [text, constants, plan, threads](const std::atomic<bool>&) {
-        *plan = std::make_shared<CompiledPlan>(*text, *constants, cpu_backend(), threads);
+      [text, constants, plan, device, threads](const std::atomic<bool>&) {
+        *plan = std::make_shared<CompiledPlan>(*text, *constants, backend_for(device), threads);
         text->clear();
         constants->clear();
       },

@@ -4,6 +4,7 @@
 
 #include "addon/objects.h"
 #include "ops/check.h"
+#include "runtime/devices.h"
 #include "runtime/errors.h"
 
 namespace langevin {
@@ -62,9 +63,11 @@ TensorObject::TensorObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Te
   const Napi::Env env = info.Env();
   const DType dtype = parse_dtype(info[0]);
   Shape shape = parse_shape(info[1]);
+  if (!info[2].IsUndefined() && !info[2].IsString()) throw Napi::TypeError::New(env, "Tensor: the device must be a string");
+  const std::string device = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "cpu";
   try {
     check_limits(dtype, shape);
-    tensor_ = std::make_shared<DeviceTensor>(cpu_backend(), dtype, std::move(shape));
+    tensor_ = std::make_shared<DeviceTensor>(backend_for(device), dtype, std::move(shape));
   } catch (const PlanError& error) {
     throw to_error(env, {"E_SHAPE", error.what()});
   } catch (...) {

@@ -4,6 +4,7 @@
 #include <dnnl.h>
 #include <hwy/highway.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -25,14 +26,22 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
+// Bytes of the machine's memory; both 0 where it does not tell.
+void machine_memory(size_t* free, size_t* total) {
+  *free = *total = 0;
+#if defined(__linux__)
+  const auto pages = sysconf(_SC_PHYS_PAGES), available = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || available < 0 || page <= 0) return;
+  *free = static_cast<size_t>(available) * static_cast<size_t>(page);
+  *total = static_cast<size_t>(pages) * static_cast<size_t>(page);
+#endif
+}
+
 // More than the machine has is refused here: an overcommitting kernel would grant it and kill the process at first use.
 bool fits_machine(size_t bytes) {
-#if defined(__linux__)
-  const auto pages = sysconf(_SC_PHYS_PAGES);
-  const auto page = sysconf(_SC_PAGESIZE);
-  if (pages > 0 && page > 0) return bytes / static_cast<size_t>(page) < static_cast<size_t>(pages);
-#endif
-  return bytes < (size_t{1} << 46);
+  size_t free = 0, total = 0;
+  machine_memory(&free, &total);
+  return bytes < (total > 0 ? total : size_t{1} << 46);
 }
 
 class CpuBackend final : public Backend {
@@ -49,13 +58,24 @@ class CpuBackend final : public Backend {
     const auto start = reinterpret_cast<uintptr_t>(block) + sizeof(void*);
     const auto aligned = (start + alignment - 1) & ~(static_cast<uintptr_t>(alignment) - 1);
     reinterpret_cast<void**>(aligned)[-1] = block;
+    const size_t used = used_ += bytes;
+    for (size_t peak = peak_; used > peak && !peak_.compare_exchange_weak(peak, used);) {}
 #if defined(__linux__)
     if (alignment == kHugePage) madvise(reinterpret_cast<void*>(aligned), bytes & ~(kHugePage - 1), MADV_HUGEPAGE);
 #endif
     return reinterpret_cast<void*>(aligned);
   }
-  void release(void* memory, size_t) override {
-    if (memory != nullptr) std::free(static_cast<void**>(memory)[-1]);
+  void release(void* memory, size_t bytes) override {
+    if (memory == nullptr) return;
+    std::free(static_cast<void**>(memory)[-1]);
+    used_ -= bytes;
+  }
+  DeviceMemory memory() override {
+    DeviceMemory memory;
+    memory.used = used_;
+    memory.peak = peak_;
+    machine_memory(&memory.free, &memory.total);
+    return memory;
   }
 
   void copy_in(void* device, const void* host, size_t bytes) override { move(device, host, bytes); }
@@ -92,6 +112,8 @@ class CpuBackend final : public Backend {
   static void move(void* to, const void* from, size_t bytes) {
     if (bytes > 0) std::memcpy(to, from, bytes);
   }
+
+  std::atomic<size_t> used_{0}, peak_{0};
 };
 
 }  // namespace

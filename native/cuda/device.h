@@ -16,6 +16,7 @@ class CudaDevice {
 
   int ordinal() const { return ordinal_; }
   CUstream stream() const { return stream_; }
+  CUcontext context() const { return context_; }
   int capability() const { return capability_; }          // 90 for compute capability 9.0
   int multiprocessors() const { return multiprocessors_; }
   size_t shared_per_block() const { return shared_; }     // bytes a block may ask for (opt-in)

@@ -13,7 +13,8 @@ constexpr int kCudaPluginAbi = 1;
 struct CudaPlugin {
   int abi = kCudaPluginAbi;
   const char* version = "";  // the package's
-  // JSON for info(): { driver, devices: [{ name, capability, memory }], libraries: { nvrtc|cublasLt|cudnn: { version, path } | { missing } } }.
+  // JSON for info(): { driver, devices: [{ name, capability, memory }], libraries: { nvrtc|cublasLt|cudnn: { version, path } | { missing } } },
+  // or { reason } where the driver cannot be used.
   // Never throws; costs a look at the driver, at first.
   std::string (*describe)() = nullptr;
   // The device of that ordinal, made at the first call and never destroyed. Throws CodedError E_DEVICE. Any thread.

@@ -61,6 +61,11 @@ const char* show_dtype(DType dtype) {
   return "?";
 }
 
+void layout_plain(Instruction& instruction) {
+  for (TensorDesc& t : instruction.inputs) t.layout = Layout::Plain;
+  for (TensorDesc& t : instruction.outputs) t.layout = Layout::Plain;
+}
+
 std::string to_string(const TensorDesc& t) {
   std::string text = show_dtype(t.dtype) + show_shape(t.shape);
   if (block_of(t.layout) > 1) text += ":" + std::to_string(block_of(t.layout));

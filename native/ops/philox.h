@@ -43,12 +43,23 @@ LANGEVIN_HD inline PhiloxWords random_block(const RandomKey& key, uint32_t strea
 // In (0,1), exact in float32: the centres of 2^23 equal cells.
 LANGEVIN_HD inline float uniform_of(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * 1.1920928955078125e-07f; }
 
+// sin and cos of 2 pi u for u in (0,1): 4u = q + f with f in [-1/2, 1/2] is exact, so no angle is ever rounded; the CPU's kernels use the same polynomials.
+LANGEVIN_HD inline void sin_cos_turn(float u, float* sine, float* cosine) {
+  const float t = 4.0f * u, whole = ::rintf(t), f = t - whole, z = f * f;
+  const float s = f * ((((1.582040568e-04f * z - 4.681265447e-03f) * z + 7.969257981e-02f) * z - 6.459640861e-01f) * z + 1.570796371e+00f);
+  const float c = ((((-2.490881161e-05f * z + 9.191961144e-04f) * z - 2.086347528e-02f) * z + 2.536695004e-01f) * z - 1.233700514e+00f) * z + 1.0f;
+  const int quadrant = static_cast<int>(whole) & 3;
+  *sine = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? -s : -c;
+  *cosine = quadrant == 0 ? c : quadrant == 1 ? -s : quadrant == 2 ? -c : s;
+}
+
 // Box-Muller: two normals of two words.
 LANGEVIN_HD inline void normals_of(uint32_t w0, uint32_t w1, float* n0, float* n1) {
   const float r = ::sqrtf(-2.0f * ::logf(uniform_of(w0)));
-  const float angle = 6.283185307179586f * uniform_of(w1);
-  *n0 = r * ::cosf(angle);
-  *n1 = r * ::sinf(angle);
+  float sine, cosine;
+  sin_cos_turn(uniform_of(w1), &sine, &cosine);
+  *n0 = r * cosine;
+  *n1 = r * sine;
 }
 
 // In [0, bound).

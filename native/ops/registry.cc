@@ -27,9 +27,4 @@ int find_op(const std::string& name) {
   return found == index.end() ? -1 : found->second;
 }
 
-void layout_plain(Instruction& instruction) {
-  for (TensorDesc& t : instruction.inputs) t.layout = Layout::Plain;
-  for (TensorDesc& t : instruction.outputs) t.layout = Layout::Plain;
-}
-
 }  // namespace langevin

@@ -75,7 +75,12 @@ class Recording {
   virtual void replay() = 0;
 };
 
-// All functions but allocate, release and name are called on the worker thread only.
+struct DeviceMemory {
+  size_t used = 0, peak = 0;   // bytes that this process has asked for, now and at most so far
+  size_t free = 0, total = 0;  // of the device; 0 where it does not tell
+};
+
+// All functions but allocate, release, memory and name are called on the worker thread only.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -83,6 +88,7 @@ class Backend {
 
   virtual void* allocate(size_t bytes) = 0;  // zeros, 64-byte aligned at least; throws std::bad_alloc
   virtual void release(void* memory, size_t bytes) = 0;
+  virtual DeviceMemory memory() = 0;
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;

@@ -7,21 +7,27 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "runtime/errors.h"
+#include "runtime/plan_memory.h"
 #include "runtime/threads.h"
 
 namespace langevin {
 
 namespace {
 
-void check_list(const TensorList& tensors, const std::vector<TensorDesc>& types, const char* what) {
+void check_list(const TensorList& tensors, const std::vector<TensorDesc>& types, const Backend& backend, const char* what) {
   if (tensors.size() != types.size()) {
     throw CodedError("E_SHAPE", std::string("the plan has ") + std::to_string(types.size()) + " " + what + "s; got " + std::to_string(tensors.size()));
   }
   for (size_t i = 0; i < types.size(); ++i) {
     const TensorDesc& have = tensors[i]->desc();
     const TensorDesc& want = types[i];
+    if (&tensors[i]->backend() != &backend) {
+      throw CodedError("E_DEVICE", std::string("the plan is compiled for ") + backend.name() + "; " + what + " " + std::to_string(i) + " is a tensor on " +
+                                       tensors[i]->backend().name() + ": make it on the plan's device, or copy it there");
+    }
     if (have.dtype == want.dtype && have.shape == want.shape) continue;
     throw CodedError(have.dtype != want.dtype ? "E_DTYPE" : "E_SHAPE",
                      std::string(what) + " " + std::to_string(i) + " of the plan is " + to_string(want) + "; got a tensor " + to_string(have));
@@ -62,9 +68,21 @@ CompiledPlan::CompiledPlan(const std::string& text, const std::vector<uint8_t>& 
   }
   prepare_operands();
   arena_ = Arena::shared(backend_);
-  arena_->ensure(lowered_.arena_bytes);
-  persistent_ = static_cast<uint8_t*>(backend_.allocate(lowered_.persistent_bytes));
+  ensure_arena();
+  try {
+    persistent_ = static_cast<uint8_t*>(backend_.allocate(lowered_.persistent_bytes));
+  } catch (const std::bad_alloc&) {
+    fail_plan_memory(lowered_, backend_, PlanMemory::Persistent);
+  }
   upload_constants(plan, blob);
+}
+
+uint8_t* CompiledPlan::ensure_arena() {
+  try {
+    return arena_->ensure(lowered_.arena_bytes);
+  } catch (const std::bad_alloc&) {
+    fail_plan_memory(lowered_, backend_, PlanMemory::Arena);
+  }
 }
 
 CompiledPlan::~CompiledPlan() { backend_.release(persistent_, lowered_.persistent_bytes); }
@@ -91,8 +109,8 @@ void CompiledPlan::prepare_operands() {
 }
 
 void CompiledPlan::check_bindings(const TensorList& inputs, const TensorList& outputs) const {
-  check_list(inputs, input_types_, "input");
-  check_list(outputs, output_types_, "output");
+  check_list(inputs, input_types_, backend_, "input");
+  check_list(outputs, output_types_, backend_, "output");
   for (size_t o = 0; o < outputs.size(); ++o) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (outputs[o] != inputs[i] || aliases_[o] == static_cast<int>(i)) continue;
@@ -108,7 +126,7 @@ void CompiledPlan::check_bindings(const TensorList& inputs, const TensorList& ou
 }
 
 void CompiledPlan::bind(const TensorList& inputs, const TensorList& outputs) {
-  uint8_t* arena = arena_->ensure(lowered_.arena_bytes);
+  uint8_t* arena = ensure_arena();
   for (size_t b = 0; b < lowered_.buffers.size(); ++b) {
     const Buffer& buffer = lowered_.buffers[b];
     switch (buffer.kind) {
@@ -168,7 +186,7 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
   bind(inputs, outputs);
   // Whatever happens below, the outputs no longer hold what they held.
   for (const auto& output : outputs) output->touch();
-  uint8_t* arena = arena_->ensure(lowered_.arena_bytes);
+  uint8_t* arena = ensure_arena();
   uint64_t kernels = 0;
   for (size_t s = 0; s < lowered_.steps.size(); ++s) {
     const Step& step = lowered_.steps[s];
@@ -182,8 +200,14 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
     const KernelArgs args = arguments(s, arena);
     const uint64_t* versions = args.input_versions;
     if (step.cached >= 0 && cached_[s] == versions[0]) continue;
-    if (profiling_) timed(profile_[s], [&] { step.kernel->run(args); });
-    else step.kernel->run(args);
+    if (profiling_) {
+      timed(profile_[s], [&] {
+        step.kernel->run(args);
+        backend_.synchronize();  // a device that queues its work has not done it yet
+      });
+    } else {
+      step.kernel->run(args);
+    }
     if (step.cached >= 0) cached_[s] = versions[0];
     ++kernels;
   }

@@ -60,6 +60,7 @@ class CompiledPlan {
  private:
   void upload_constants(const DecodedPlan& plan, const std::vector<uint8_t>& blob);
   void prepare_operands();
+  uint8_t* ensure_arena();
   void bind(const TensorList& inputs, const TensorList& outputs);
   KernelArgs arguments(size_t step, uint8_t* arena);
   void run_region(const Region& region, uint8_t* arena);

@@ -271,8 +271,7 @@ void check_copy_types(const TensorList& from, const TensorList& to) {
 void copy_tensors(const TensorList& from, const TensorList& to) {
   for (size_t i = 0; i < from.size(); ++i) {
     if (from[i] == to[i]) continue;
-    to[i]->backend().copy(to[i]->data(), from[i]->data(), from[i]->desc().bytes());
-    to[i]->touch();
+    copy_contents(*to[i], *from[i]);
   }
 }
 

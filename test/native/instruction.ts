@@ -31,6 +31,8 @@ export interface Instruction {
   readonly blocked?: readonly number[]
   /** Team size; the plan is compiled for it. */
   readonly threads?: number
+  /** Where it runs; the CPU where it does not say. */
+  readonly device?: string
   /** Outputs written over inputs: output index to input index. */
   readonly alias?: ReadonlyMap<number, number>
 }
@@ -40,15 +42,17 @@ export async function runInstruction(i: Instruction): Promise<TypedArray[]> {
   const native = addon()
   const { plan, ones } = planOf(i)
   if (i.threads !== undefined) native.setThreads(i.threads)
-  const compiled = await compileRaw(plan)
+  const compiled = await compileRaw(plan, undefined, i.device)
   const inputs = [...i.inputs, ...ones].map((v) => {
-    const t = new native.Tensor(v.dtype, [...v.shape])
+    const t = new native.Tensor(v.dtype, [...v.shape], i.device)
     void t.write(v.data)
     return t
   })
   const outputs = i.outputs.map((o, at) => {
     const from = i.alias?.get(at)
-    return from === undefined ? new native.Tensor(o.dtype, [...o.shape]) : (inputs[from] as (typeof inputs)[number])
+    return from === undefined
+      ? new native.Tensor(o.dtype, [...o.shape], i.device)
+      : (inputs[from] as (typeof inputs)[number])
   })
   await compiled.run(inputs, outputs)
   const results = await Promise.all(outputs.map((t) => t.read()))

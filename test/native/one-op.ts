@@ -62,12 +62,18 @@ function planOf(
 }
 
 /** Runs a plan on the inputs (and ones for whatever else it takes); the same bits must come out three times. */
-async function runThrice(plan: RawPlan, native: NativePlan, inputs: readonly Array64[]): Promise<Float32Array> {
+async function runThrice(
+  plan: RawPlan,
+  native: NativePlan,
+  inputs: readonly Array64[],
+  device: string,
+): Promise<Float32Array> {
   const shapes = plan.inputs.map((v) => (plan.values[v] as { shape: number[] }).shape)
-  const bound = shapes.map((s, i) => tensor(s, [...(inputs[i]?.data ?? new Float64Array(sizeOf(s)).fill(1))]))
+  const bound = shapes.map((s, i) => tensor(s, [...(inputs[i]?.data ?? new Float64Array(sizeOf(s)).fill(1))], device))
   const result = new (addon().Tensor)(
     'float32',
     (plan.values[(plan.outputs[0] as { value: number }).value] as { shape: number[] }).shape,
+    device,
   )
   const runs: Float32Array[] = []
   for (let i = 0; i < 3; i++) {
@@ -95,27 +101,31 @@ export function difference(got: Float32Array, want: Float64Array): number {
   return worst
 }
 
-/** Runs `op` with one and two threads, from plain and (where rank-4 inputs exist) from blocked operands, and compares each with `want`. */
+/**
+ * Runs `op`, on the CPU with one and two threads, from plain and (where rank-4 inputs exist) from operands in the layout of convolutions, and compares
+ * each with `want`.
+ */
 export async function expectOp(
   op: string,
   inputs: readonly Array64[],
   attr: Record<string, unknown>,
   want: Array64,
   tolerance: number,
+  device = 'cpu',
 ): Promise<void> {
   const threads = addon().info().threads
   const layouts = inputs.some((t) => t.shape.length === 4) ? [false, true] : [false]
   try {
-    for (const count of [1, 2]) {
+    for (const count of device === 'cpu' ? [1, 2] : [threads]) {
       addon().setThreads(count)
       for (const blocked of layouts) {
         const plan = planOf(op, inputs, attr, want.shape, blocked)
-        const native = await compileRaw(plan)
+        const native = await compileRaw(plan, undefined, device)
         const whole = inputs.some((t) => t.shape.length === 4 && t.data.length > 0 && (t.shape[1] as number) % 16 === 0)
-        if (blocked && whole) expect(native.stats.text, 'a blocked tensor').toMatch(/:(8|16)@/)
-        const got = await runThrice(plan, native, inputs)
+        if (blocked && whole) expect(native.stats.text, 'a blocked tensor').toMatch(/:(8|16|nhwc)@/)
+        const got = await runThrice(plan, native, inputs, device)
         native.dispose()
-        const where = `${op} ${inputs.map((t) => `[${t.shape}]`).join(' ')} ${JSON.stringify(attr)}, ${count} threads, blocked ${blocked}`
+        const where = `${op} ${inputs.map((t) => `[${t.shape}]`).join(' ')} ${JSON.stringify(attr)}, ${device}, ${count} threads, blocked ${blocked}`
         expect(difference(got, want.data), where).toBeLessThanOrEqual(tolerance)
       }
     }

@@ -13,13 +13,17 @@ export interface RawPlan {
 
 export const f32 = (...shape: number[]): { dtype: DType; shape: number[] } => ({ dtype: 'float32', shape })
 
-export function compileRaw(plan: unknown, constants: Uint8Array = new Uint8Array()): Promise<NativePlan> {
-  return addon().compile(JSON.stringify(plan), constants)
+export function compileRaw(
+  plan: unknown,
+  constants: Uint8Array = new Uint8Array(),
+  device = 'cpu',
+): Promise<NativePlan> {
+  return addon().compile(JSON.stringify(plan), constants, device)
 }
 
 /** A float32 tensor with contents; the write is queued. */
-export function tensor(shape: readonly number[], data: readonly number[]): NativeTensor {
-  const t = new (addon().Tensor)('float32', shape)
+export function tensor(shape: readonly number[], data: readonly number[], device = 'cpu'): NativeTensor {
+  const t = new (addon().Tensor)('float32', shape, device)
   void t.write(new Float32Array(data))
   return t
 }

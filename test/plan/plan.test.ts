@@ -139,6 +139,11 @@ describe('fusion', () => {
     expect(parsed(twice).code.find((i) => i.op === 'conv2d')?.in).toHaveLength(2)
     expectPlanEqualsGraph(once, 1)
     expectPlanEqualsGraph(twice, 2)
+    // Where convolutions have no room for it, it is the loop's.
+    const apart = { convolutionBias: false }
+    expect(countOps(parsed(once, apart))).toEqual({ conv2d: 1, reshape: 1, loop: 1 })
+    expect(parsed(once, apart).code[0]?.in).toHaveLength(2)
+    expectPlanEqualsGraph(once, 1, apart)
   })
 
   test('counters are counted in the loop that uses them', () => {

@@ -78,7 +78,17 @@ export type { OptimizerOptions } from './optim/optimizers.ts'
 export type { ScheduleOptions } from './optim/schedules.ts'
 export { setThreads } from './runtime/addon.ts'
 export { type CompiledPlan, compileGraph } from './runtime/compile.ts'
-export { type Device, DeviceTensor } from './runtime/device.ts'
+export { DeviceTensor } from './runtime/device.ts'
+export {
+  availableDevices,
+  type CudaInfo,
+  cudaInfo,
+  type Device,
+  type DeviceMemory,
+  defaultDevice,
+  deviceMemory,
+  setDefaultDevice,
+} from './runtime/devices.ts'
 export { readSafetensors, writeSafetensors } from './runtime/safetensors.ts'
 export { packageVersion } from './runtime/version.ts'
 export { fromPixels, type PgdOptions } from './samplers/attacks.ts'

@@ -1,10 +1,11 @@
-/** The machine's two ceilings, measured where and when they are compared with: a large matrix product, and a stream through memory. */
+/** A device's two ceilings, measured where and when they are compared with: a large matrix product, and a stream through memory. */
 import { hostTensor } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { compileGraph } from '../runtime/compile.ts'
 import { DeviceTensor } from '../runtime/device.ts'
+import type { Device } from '../runtime/devices.ts'
 
 export interface Ceilings {
   /** Operations a second of a float32 product of two 1536 x 1536 matrices: the best of several. */
@@ -18,20 +19,20 @@ const STREAM = 2 ** 24
 const REPEATS = 5
 
 /** Takes about half a second. */
-export async function measureCeilings(signal?: AbortSignal): Promise<Ceilings> {
+export async function measureCeilings(device: Device, signal?: AbortSignal): Promise<Ceilings> {
   const square = [SIDE, SIDE]
   const [a, b] = [ops.input('a', square, 'float32'), ops.input('b', square, 'float32')]
-  const product = await fastest([a, b], ops.matmul(a, b), signal)
+  const product = await fastest(device, [a, b], ops.matmul(a, b), signal)
   const [x, y] = [ops.input('x', [STREAM], 'float32'), ops.input('y', [STREAM], 'float32')]
-  const stream = await fastest([x, y], ops.add(ops.mul(x, 0.5), y), signal)
+  const stream = await fastest(device, [x, y], ops.add(ops.mul(x, 0.5), y), signal)
   return { operations: (2 * SIDE ** 3) / product, bytes: (3 * 4 * STREAM) / stream }
 }
 
 /** Seconds of the fastest run. */
-async function fastest(inputs: readonly Tensor[], output: Tensor, signal?: AbortSignal): Promise<number> {
-  const plan = await compileGraph(inputs, [{ tensor: output }])
-  const bound = inputs.map((t) => DeviceTensor.empty('cpu', t.dtype, t.shape))
-  const result = DeviceTensor.empty('cpu', output.dtype, output.shape)
+async function fastest(device: Device, inputs: readonly Tensor[], output: Tensor, signal?: AbortSignal): Promise<number> {
+  const plan = await compileGraph(device, inputs, [{ tensor: output }])
+  const bound = inputs.map((t) => DeviceTensor.empty(device, t.dtype, t.shape))
+  const result = DeviceTensor.empty(device, output.dtype, output.shape)
   try {
     // Pages that were never written would all be one page of zeros.
     for (const t of bound) await t.write(hostTensor(new Float32Array(sizeOf(t.shape)).fill(0.5), t.shape))

@@ -5,11 +5,12 @@
 import { LangevinError } from '../graph/errors.ts'
 import { addonInfo } from '../runtime/addon.ts'
 import type { Precision } from '../runtime/compile.ts'
+import { chosenDevice, type Device, type DeviceOption, deviceMemory } from '../runtime/devices.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { type Prepared, prepare } from './prepare.ts'
 import type { Workload } from './workloads.ts'
 
-export interface MeasureOptions {
+export interface MeasureOptions extends DeviceOption {
   /** Timings of which the median is taken; default 7. */
   readonly repeats?: number
   /** One timing takes about a quarter of this, or one call; default 1. */
@@ -28,6 +29,8 @@ export interface BenchRow {
   readonly max: number
   /** Timings. */
   readonly n: number
+  /** The most bytes of the device's memory that the process has held so far. */
+  readonly peakDeviceBytes: number
 }
 
 /** One kernel (or change of layout) of a stage. Figures are of a unit of the workload. */
@@ -63,9 +66,9 @@ export interface BenchProfile {
 
 const WARM_UP = 3
 
-/** `langevin-<version>-cpu-<threads>threads`, with `-bf16` for that precision. */
-export function contenderName(precision: Precision = 'float32'): string {
-  const name = `langevin-${packageVersion()}-cpu-${addonInfo().threads}threads`
+/** `langevin-<version>-cpu-<threads>threads` or `langevin-<version>-cuda`, with `-bf16` for that precision. */
+export function contenderName(device: Device, precision: Precision = 'float32'): string {
+  const name = `langevin-${packageVersion()}-${device === 'cpu' ? `cpu-${addonInfo().threads}threads` : device}`
   return precision === 'bfloat16' ? `${name}-bf16` : name
 }
 
@@ -75,7 +78,7 @@ export async function benchWorkload(
   workload: Workload,
   options: MeasureOptions = {},
 ): Promise<{ readonly row: BenchRow; readonly profile: BenchProfile }> {
-  const prepared = await prepare(name, workload, 0, options.precision)
+  const prepared = await prepare(name, workload, chosenDevice(options.device), 0, options.precision)
   try {
     return await measure(prepared, options)
   } finally {
@@ -109,11 +112,12 @@ export async function measure(
   ms.sort((a, b) => a - b)
   const row = {
     workload: name,
-    contender: contenderName(prepared.state.precision),
+    contender: contenderName(prepared.state.device, prepared.state.precision),
     ms: round(median(ms)),
     min: round(ms[0] as number),
     max: round(ms.at(-1) as number),
     n: repeats,
+    peakDeviceBytes: (await deviceMemory(prepared.state.device)).peak,
   }
   const profile = {
     workload: name,

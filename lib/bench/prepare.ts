@@ -10,6 +10,7 @@ import { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import { convEnergyNetwork, mlpNetwork, wideResNetNetwork } from '../nn/networks.ts'
 import type { Precision } from '../runtime/compile.ts'
+import type { Device } from '../runtime/devices.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import { makeSampler } from '../samplers/samplers.ts'
@@ -34,8 +35,14 @@ export interface Prepared {
 }
 
 /** Builds and compiles a workload; initial numbers follow from `seed`. @throws LangevinError E_DEVICE where the processor lacks the precision */
-export function prepare(name: string, w: Workload, seed = 0, precision: Precision = 'float32'): Promise<Prepared> {
-  const state = new State('cpu', precision)
+export function prepare(
+  name: string,
+  w: Workload,
+  device: Device,
+  seed = 0,
+  precision: Precision = 'float32',
+): Promise<Prepared> {
+  const state = new State(device, precision)
   if (w.net === 'wrn') return prepareJem(name, w, seed, state)
   return 'chains' in w ? prepareChains(name, w, seed, state) : prepareEnergy(name, w, seed, state)
 }
@@ -50,7 +57,7 @@ function energyNet(w: ChainWorkload | EnergyWorkload): Network {
 
 async function prepareChains(name: string, w: ChainWorkload, seed: number, state: State): Promise<Prepared> {
   const network = energyNet(w)
-  await putVariables(state, new Model(network, { seed }))
+  await putVariables(state, new Model(network, { seed, device: state.device }))
   const start = randomTensor([w.chains, ...network.shape], seed + 1)
   await state.put('start', start)
   await state.put('x', start)
@@ -100,7 +107,7 @@ async function prepareTraining(
   state: State,
 ): Promise<Prepared> {
   const plan = { stepsPerEpoch: 1, totalSteps: 1 }
-  const model = new Model(network, { seed })
+  const model = new Model(network, { seed, device: state.device })
   const engine = new Engine(state, model, method, { optimizer, seed })
   await engine.setup(noData(network), plan)
   const reset = await resetOf(state, model)

@@ -8,7 +8,7 @@ import { type CommandContext, type CommandSpec, UsageError } from './command.ts'
 export const benchCommand: CommandSpec = {
   name: 'bench',
   positionals: [],
-  summary: 'Times Langevin chains and training steps on this machine; milliseconds a step.',
+  summary: 'Times Langevin chains and training steps on a device of this machine; milliseconds a step.',
   options: {
     only: { type: 'string', value: 'LIST', help: 'workloads, by commas (default: all)' },
     repeats: { type: 'string', value: 'N', help: 'timings of which the median is taken (default 7)' },
@@ -19,7 +19,7 @@ export const benchCommand: CommandSpec = {
       help: "also kernels, reorders and memory, and where the time goes by kernel, against the machine's ceilings",
     },
   },
-  examples: ['langevin bench --only langevin_mlp,dsm_mlp', 'langevin bench --json --threads 2 --profile'],
+  examples: ['langevin bench --only langevin_mlp,dsm_mlp', 'langevin bench --json --threads 2 --profile', 'langevin bench --device cuda'],
   run: bench,
 }
 
@@ -30,12 +30,13 @@ async function bench(context: CommandContext): Promise<void> {
   const precision = context.text('precision')
   checkPrecision(precision)
   const options = {
+    device: context.device,
     signal: context.signal,
     ...(repeats === undefined ? {} : { repeats }),
     ...(seconds === undefined ? {} : { seconds }),
     ...(precision === undefined ? {} : { precision: precision as Precision }),
   }
-  const ceilings = context.flag('profile') ? await measureCeilings(context.signal) : undefined
+  const ceilings = context.flag('profile') ? await measureCeilings(context.device, context.signal) : undefined
   if (ceilings !== undefined) context.print(ceilingsText(ceilings), { event: 'ceilings', ...ceilings })
   if (!context.json) process.stdout.write(`${head()}\n`)
   for (const [name, workload] of workloads) {

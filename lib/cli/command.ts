@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { suggestion } from '../graph/errors.ts'
 import { setThreads } from '../runtime/addon.ts'
-import type { Device } from '../runtime/device.ts'
+import { type Device, defaultDevice, isDevice, setDefaultDevice } from '../runtime/devices.ts'
 
 /** A mistake in the command line itself: exit code 2. */
 export class UsageError extends Error {
@@ -35,7 +35,11 @@ const common: Readonly<Record<string, OptionSpec>> = {
     value: 'N',
     help: 'threads of the native kernels (default: LANGEVIN_THREADS, else all cores)',
   },
-  device: { type: 'string', value: 'NAME', help: "'cpu' (default) or 'cuda'" },
+  device: {
+    type: 'string',
+    value: 'NAME',
+    help: "cpu, cuda, cuda:1, or auto: a GPU where there is one (default: LANGEVIN_DEVICE, else cpu)",
+  },
   json: { type: 'boolean', help: 'one JSON object a line on standard output, for machines' },
   help: { type: 'boolean', short: 'h', help: 'show this text' },
 }
@@ -90,10 +94,9 @@ export class CommandContext {
     return words as T[]
   }
 
+  /** The device of the command, which is the default device of everything in it. */
   get device(): Device {
-    const v = this.text('device') ?? 'cpu'
-    if (v !== 'cpu' && v !== 'cuda') throw new UsageError(`--device must be cpu or cuda; got '${v}'`)
-    return v
+    return defaultDevice()
   }
 
   /** A line for people, or an object for machines. */
@@ -120,7 +123,15 @@ export async function runCommand(spec: CommandSpec, args: readonly string[], sig
   const context = new CommandContext(positionals, parsed.values, signal)
   const threads = context.integer('threads', 1)
   if (threads !== undefined) setThreads(threads)
+  const device = context.text('device')
+  if (device !== undefined) useDevice(device)
   await spec.run(context)
+}
+
+function useDevice(name: string): void {
+  if (name !== 'auto' && !isDevice(name))
+    throw new UsageError(`--device must be cpu, cuda, cuda:1 (or another number) or auto; got '${name}'`)
+  setDefaultDevice(name)
 }
 
 function parse(spec: CommandSpec, args: readonly string[], options: Readonly<Record<string, OptionSpec>>) {

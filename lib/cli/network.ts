@@ -7,7 +7,7 @@ import { Model } from '../nn/model.ts'
 import { buildNetwork } from '../nn/networks.ts'
 import type { FlowSpec, NetworkSpec } from '../nn/schema.ts'
 import { importOnnx } from '../onnx/import.ts'
-import type { Device } from '../runtime/device.ts'
+import type { Device } from '../runtime/devices.ts'
 
 type Options = { readonly kind: string } & Record<string, unknown>
 

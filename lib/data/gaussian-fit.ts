@@ -6,12 +6,13 @@ import { internalError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { classGaussians } from './class-gaussians.ts'
 import type { Gram } from './covariance.ts'
 import { Dataset } from './dataset.ts'
 import { columnsOf } from './standardize.ts'
 
-export interface GaussianFitOptions {
+export interface GaussianFitOptions extends DeviceOption {
   /** Added to every variance, in squared model units. Default 1e-4 of the mean variance. */
   readonly jitter?: number | undefined
   /** At most so many rows, the first ones. Default all. */
@@ -40,7 +41,7 @@ export async function fitGaussian(data: Dataset, options: GaussianFitOptions = {
   const { name, features, range, dimensions: d } = data
   const { jitter = defaultJitter(data) } = options
   const plain = new Dataset({ name, features, range })
-  const products = d >= nativeFrom ? new NativeGram() : undefined
+  const products = d >= nativeFrom ? new NativeGram(chosenDevice(options.device)) : undefined
   try {
     const fit = await classGaussians(plain, { ...options, jitter, form: 'full', gram: products?.gram })
     if (fit.form !== 'full') throw internalError(`class Gaussians of form ${fit.form} where 'full' was asked for`)
@@ -60,14 +61,19 @@ export function defaultJitter(data: Dataset): number {
 
 /** Xᵀ X as native plans, one for each number of rows that occurs. */
 class NativeGram {
+  readonly #device: Device
   readonly #plans = new Map<string, CompiledPlan>()
+
+  constructor(device: Device) {
+    this.#device = device
+  }
 
   readonly gram: Gram = async (rows, n, d) => {
     const key = `${n}x${d}`
     let plan = this.#plans.get(key)
     if (plan === undefined) {
       const x = ops.input('x', [n, d])
-      plan = await compileGraph([x], [{ tensor: ops.matmul(x, x, { transposeA: true }) }])
+      plan = await compileGraph(this.#device, [x], [{ tensor: ops.matmul(x, x, { transposeA: true }) }])
       this.#plans.set(key, plan)
     }
     const [product] = await plan.call([hostTensor(rows, [n, d])])

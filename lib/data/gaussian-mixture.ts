@@ -7,6 +7,7 @@ import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
 import { Recorder, runStage, State } from '../runtime/state.ts'
 import { invertLower } from '../samplers/distributions.ts'
@@ -32,7 +33,7 @@ export interface GaussianMixtureFit extends MixtureParameters {
   readonly converged: boolean
 }
 
-export interface GaussianMixtureOptions {
+export interface GaussianMixtureOptions extends DeviceOption {
   readonly components: number
   /** Most iterations. Default 100. */
   readonly iterations?: number | undefined
@@ -60,7 +61,7 @@ export async function fitGaussianMixture(data: Dataset, options: GaussianMixture
   checkOptions(data, { k, iterations, tolerance, jitter })
   const pace = new Pace(1, undefined, signal)
   const x = data.normalized()
-  const step = await Expectation.make(hostTensor(x.data, [data.count, data.dimensions]), k)
+  const step = await Expectation.make(hostTensor(x.data, [data.count, data.dimensions]), k, chosenDevice(options.device))
   try {
     let mixture =
       options.start === undefined ? await begin(x, data, options, jitter, pace) : given(options.start, data, k)
@@ -114,10 +115,10 @@ class Expectation {
     this.#dispose = dispose
   }
 
-  static async make(x: HostTensor, k: number): Promise<Expectation> {
+  static async make(x: HostTensor, k: number, device: Device): Promise<Expectation> {
     const [n = 0, d = 0] = x.shape
     const block = Math.max(1, Math.min(n, 8192, Math.floor(blockNumbers / (k * d))))
-    const state = new State('cpu')
+    const state = new State(device)
     await state.put('x', x)
     state.create('offset', [], 'int32')
     for (const [name, shape] of parameterShapes(k, d)) state.create(name, shape)

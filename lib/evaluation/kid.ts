@@ -2,6 +2,7 @@
  * The kernel inception distance (Binkowski et al. 2018): the unbiased MMD² of features with a cubic kernel, over random subsets.
  * Unlike the Frechet distance it has no bias with few samples. The feature network is the caller's: none is shipped.
  */
+import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
 import { makeProgram } from '../runtime/program.ts'
@@ -11,7 +12,7 @@ import { type FeatureOptions, onnxFeatures } from './features.ts'
 import { meanAndVariance, type PolynomialKernel, polynomialKernel } from './mmd.ts'
 import { sameRow, type TwoSamples, twoSamples } from './pairs.ts'
 
-export interface KidOptions extends Omit<PolynomialKernel, 'kernel'> {
+export interface KidOptions extends Omit<PolynomialKernel, 'kernel'>, DeviceOption {
   /** Default 100. */
   readonly subsets?: number
   /** Points of each sample in a subset. Default 1000, or all where a sample has fewer. */
@@ -47,7 +48,7 @@ export async function kid(x: HostTensor, y: HostTensor, options: KidOptions = {}
     )
   }
   signal?.throwIfAborted()
-  const state = new State('cpu')
+  const state = new State(chosenDevice(options.device))
   let stage: Stage | undefined
   try {
     await state.put('x', both.x)

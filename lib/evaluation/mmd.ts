@@ -2,6 +2,7 @@
  * The maximum mean discrepancy between two samples (Gretton et al. 2012, "A kernel two-sample test"): the unbiased estimate of MMD²,
  * its standard error, and a permutation test. All kernel matrices are computed natively, block by block. KID is in kid.ts.
  */
+import type { DeviceOption } from '../runtime/devices.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
@@ -9,7 +10,7 @@ import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { checkCount } from './checks.ts'
 import { medianDistance, pooledCentred, sameRow, squaredDistances, type TwoSamples, twoSamples } from './pairs.ts'
-import { overRows } from './row-blocks.ts'
+import { overRows, type RowRun, rowRun } from './row-blocks.ts'
 
 interface DistanceKernel {
   /** `rbf` (default): exp(-‖x - y‖² / 2σ²). `imq`: (1 + ‖x - y‖² / σ²)^-½, whose heavy tails see far modes. */
@@ -33,7 +34,7 @@ export interface PolynomialKernel {
 }
 
 /** Kernel and test. */
-export type MmdOptions = (DistanceKernel | PolynomialKernel) & {
+export type MmdOptions = (DistanceKernel | PolynomialKernel) & DeviceOption & {
   /** Random relabellings for the p-value; 0 for none. Default 200. */
   readonly permutations?: number
   /** Default 0. */
@@ -63,20 +64,21 @@ export interface MmdResult {
  */
 export async function mmd(x: HostTensor, y: HostTensor, options: MmdOptions = {}): Promise<MmdResult> {
   const both = twoSamples('mmd', x, y)
-  const { permutations = 200, seed = 0, signal } = options
+  const { permutations = 200, seed = 0 } = options
+  const run = rowRun(options)
   checkCount('mmd: permutations', permutations, 0)
-  const { pooled, kernel, bandwidths } = await prepare(both, options, seed)
-  const sums = await rowSums(both, pooled, kernel, signal)
+  const { pooled, kernel, bandwidths } = await prepare(both, options, seed, run)
+  const sums = await rowSums(both, pooled, kernel, run)
   const { squared, standardError } = estimate(both, sums)
   if (permutations === 0) return { squared, standardError, bandwidths }
-  const pValue = await permutationTest(both, pooled, kernel, sums, new HostRandom(seed), permutations, signal)
+  const pValue = await permutationTest(both, pooled, kernel, sums, new HostRandom(seed), permutations, run)
   return { squared, standardError, pValue, bandwidths }
 }
 
 /** Kernel values [p, q] of the rows of a [p, d] and b [q, d]. */
 export type Kernel = (a: Tensor, b: Tensor) => Tensor
 
-async function prepare(both: TwoSamples, options: MmdOptions, seed: number) {
+async function prepare(both: TwoSamples, options: MmdOptions, seed: number, run: RowRun) {
   switch (options.kernel) {
     case 'polynomial': {
       if ('bandwidth' in options) {
@@ -92,10 +94,10 @@ async function prepare(both: TwoSamples, options: MmdOptions, seed: number) {
     case 'rbf':
     case 'imq': {
       const pooled = pooledCentred(both)
-      const { bandwidth = 'median', signal } = options
+      const { bandwidth = 'median' } = options
       const bandwidths =
         bandwidth === 'median'
-          ? [await medianDistance("mmd: bandwidth 'median'", pooled, seed, signal)]
+          ? [await medianDistance("mmd: bandwidth 'median'", pooled, seed, run)]
           : checkBandwidths(bandwidth)
       return { pooled, kernel: distanceKernel(options.kernel ?? 'rbf', bandwidths), bandwidths }
     }
@@ -156,10 +158,10 @@ async function rowSums(
   { n, m }: TwoSamples,
   pooled: HostTensor,
   kernel: Kernel,
-  signal?: AbortSignal,
+  run: RowRun,
 ): Promise<RowSums> {
   const total = n + m
-  const work = { tensors: { z: pooled }, rows: total, columns: total, signal }
+  const work = { ...run, tensors: { z: pooled }, rows: total, columns: total }
   const { overX, overY } = await overRows(work, (index, read) => {
     const k = ops.select(sameRow(index, total), 0, kernel(ops.gather(read('z'), index), read('z')))
     const ofX = ops.lt(ops.iota([1, total], 1), n)
@@ -195,7 +197,7 @@ async function permutationTest(
   { overX, overY }: RowSums,
   random: HostRandom,
   permutations: number,
-  signal?: AbortSignal,
+  run: RowRun,
 ): Promise<number> {
   const total = n + m
   const columns = permutations + 1
@@ -212,10 +214,10 @@ async function permutationTest(
     }
   }
   const work = {
+    ...run,
     tensors: { z: pooled, labels: hostTensor(labels, [total, columns]) },
     rows: total,
     columns: Math.max(total, columns),
-    signal,
   }
   const { inside } = await overRows(work, (index, read) => {
     const k = ops.sub(kernel(ops.gather(read('z'), index), read('z')), shift)

@@ -2,14 +2,15 @@
  * The two-sample test by nearest neighbours (Schilling 1986; Lopez-Paz & Oquab 2017, section 4.3): in the pooled samples, how often is
  * a point's nearest other point of its own sample? Nothing is trained. The test by a trained classifier is in two-sample.ts.
  */
+import type { DeviceOption } from '../runtime/devices.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { checkCount } from './checks.ts'
 import { pooledCentred, sameRow, squaredDistances, twoSamples } from './pairs.ts'
-import { overRows } from './row-blocks.ts'
+import { overRows, rowRun } from './row-blocks.ts'
 
-export interface NearestNeighbourOptions {
+export interface NearestNeighbourOptions extends DeviceOption {
   /** Random relabellings for the p-value. Default 1000. */
   readonly permutations?: number
   /** Default 0. */
@@ -44,7 +45,7 @@ export async function nearestNeighbourTest(
   const both = twoSamples('nearestNeighbourTest', x, y)
   const { n, m } = both
   const total = n + m
-  const work = { tensors: { z: pooledCentred(both) }, rows: total, columns: total, signal }
+  const work = { ...rowRun(options), tensors: { z: pooledCentred(both) }, rows: total, columns: total }
   const { nearest } = await overRows(work, (index, read) => {
     const squared = squaredDistances(ops.gather(read('z'), index), read('z'))
     return { nearest: ops.argmax(ops.select(sameRow(index, total), -Infinity, ops.neg(squared))) }

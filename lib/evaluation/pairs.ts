@@ -9,7 +9,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { checkFinite, checkTensor } from './checks.ts'
-import { overRows } from './row-blocks.ts'
+import { overRows, type RowRun } from './row-blocks.ts'
 
 /** Two samples of points with as many numbers each, flattened to [n, d] and [m, d]. */
 export interface TwoSamples {
@@ -102,13 +102,13 @@ export async function medianDistance(
   what: string,
   pooled: HostTensor,
   seed: number,
-  signal?: AbortSignal,
+  run: RowRun,
 ): Promise<number> {
   const [rows = 0, d = 0] = pooled.shape
   const n = Math.min(rows, medianPoints)
   const chosen = n === rows ? pooled : takeRows(pooled, new HostRandom(seed).permutation(rows).subarray(0, n))
   const { squared } = await overRows(
-    { tensors: { x: chosen }, rows: n, columns: n * Math.min(d, 4), signal },
+    { ...run, tensors: { x: chosen }, rows: n, columns: n * Math.min(d, 4) },
     (i, read) => ({
       squared: squaredDistances(ops.gather(read('x'), i), read('x')),
     }),

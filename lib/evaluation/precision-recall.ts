@@ -2,15 +2,16 @@
  * Whether samples are like the data (precision, density) and whether all of the data is met (recall, coverage), by balls that reach
  * from each point to its k-th nearest neighbour: Kynkäänniemi et al. 2019 and Naeem et al. 2020. In feature space for images.
  */
+import type { DeviceOption } from '../runtime/devices.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { checkCount } from './checks.ts'
 import { pooledCentred, sameRow, squaredDistances, twoSamples } from './pairs.ts'
-import { overRows } from './row-blocks.ts'
+import { overRows, type RowRun, rowRun } from './row-blocks.ts'
 import { sliceRows } from './rows.ts'
 
-export interface PrecisionRecallOptions {
+export interface PrecisionRecallOptions extends DeviceOption {
   /** Neighbours that make a ball: 1..50, less than the points of either set. Default 3 (Kynkäänniemi); Naeem's figures use 5. */
   readonly k?: number
   /** Stops between blocks with the signal's reason. */
@@ -39,7 +40,8 @@ export async function precisionRecall(
   generated: HostTensor,
   options: PrecisionRecallOptions = {},
 ): Promise<PrecisionRecall> {
-  const { k = 3, signal } = options
+  const { k = 3 } = options
+  const run = rowRun(options)
   const both = twoSamples('precisionRecall', real, generated)
   const { n, m } = both
   checkCount('precisionRecall: k', k, 1)
@@ -50,9 +52,9 @@ export async function precisionRecall(
   }
   const pooled = pooledCentred(both)
   const [x, y] = [sliceRows(pooled, 0, n), sliceRows(pooled, n, n + m)]
-  const [ofX, ofY] = [await ballRadii(x, k, signal), await ballRadii(y, k, signal)]
-  const generatedIn = await ballsAround(y, x, ofX, signal)
-  const realIn = await ballsAround(x, y, ofY, signal)
+  const [ofX, ofY] = [await ballRadii(x, k, run), await ballRadii(y, k, run)]
+  const generatedIn = await ballsAround(y, x, ofX, run)
+  const realIn = await ballsAround(x, y, ofY, run)
   const share = (values: ArrayLike<number>, holds: (v: number, i: number) => boolean) =>
     Array.from(values).filter(holds).length / values.length
   return {
@@ -65,9 +67,9 @@ export async function precisionRecall(
 }
 
 /** The squared distance of each point of x [n, d] to its k-th nearest other point: [n]. */
-async function ballRadii(x: HostTensor, k: number, signal?: AbortSignal): Promise<HostTensor> {
+async function ballRadii(x: HostTensor, k: number, run: RowRun): Promise<HostTensor> {
   const n = x.shape[0] ?? 0
-  const { radius } = await overRows({ tensors: { x }, rows: n, columns: n, signal }, (index, read) => {
+  const { radius } = await overRows({ ...run, tensors: { x }, rows: n, columns: n }, (index, read) => {
     const others = ops.select(sameRow(index, n), Infinity, squaredDistances(ops.gather(read('x'), index), read('x')))
     return { radius: kthSmallest(others, k) }
   })
@@ -82,10 +84,10 @@ function kthSmallest(d: Tensor, k: number): Tensor {
 }
 
 /** For each point of a [p, d]: how many balls around points of b [q, d] hold it, and the squared distance to the nearest of b. */
-function ballsAround(a: HostTensor, b: HostTensor, radii: HostTensor, signal?: AbortSignal) {
+function ballsAround(a: HostTensor, b: HostTensor, radii: HostTensor, run: RowRun) {
   const [rows = 0, columns = 0] = [a.shape[0], b.shape[0]]
   const tensors = { a, b, radii: hostTensor(radii.data, [1, columns]) }
-  return overRows({ tensors, rows, columns, signal }, (index, read) => {
+  return overRows({ ...run, tensors, rows, columns }, (index, read) => {
     const squared = squaredDistances(ops.gather(read('a'), index), read('b'))
     const held = ops.cast(ops.le(squared, read('radii')), 'float32')
     return { count: ops.sum(held, 1), nearest: ops.min(squared, 1) }

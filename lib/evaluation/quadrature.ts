@@ -3,6 +3,7 @@
  * the mass and the grid is finer than the energy's features. The energy is evaluated natively in batches; sums are float64.
  * For more dimensions there is annealed importance sampling (ais.ts).
  */
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
@@ -16,7 +17,7 @@ import { logSumExp } from './log-weights.ts'
 /** One number for all dimensions, or one for each (in the order of the flattened example). */
 export type PerDimension = number | readonly number[]
 
-export interface BoxOptions {
+export interface BoxOptions extends DeviceOption {
   readonly low: PerDimension
   readonly high: PerDimension
   /** Points a dimension; default 1000 in 1-D, 256 in 2-D, 64 in 3-D; one more for Simpson's rule. */
@@ -225,7 +226,7 @@ async function valuesOf(what: string, density: LogDensity, grid: Grid, options: 
   const { batch: wanted = 16384, signal } = options
   checkCount('quadrature: batch', wanted, 1)
   const batch = Math.min(wanted, grid.total)
-  const evaluator = await evaluatorOf(what, density, grid, batch)
+  const evaluator = await evaluatorOf(what, density, grid, batch, options.device)
   const out = new Float64Array(grid.total)
   try {
     for (let start = 0; start < grid.total; start += batch) {
@@ -270,7 +271,7 @@ interface Evaluator {
   dispose(): void
 }
 
-async function evaluatorOf(what: string, density: LogDensity, grid: Grid, batch: number): Promise<Evaluator> {
+async function evaluatorOf(what: string, density: LogDensity, grid: Grid, batch: number, device: Device | undefined): Promise<Evaluator> {
   if (density instanceof Model) {
     return { call: async (x) => (await density.energy(x, { batch })).map((e) => -e), dispose: () => {} }
   }
@@ -282,6 +283,6 @@ async function evaluatorOf(what: string, density: LogDensity, grid: Grid, batch:
       `${what}: a log density must give float32 [n] for x [n,${grid.shape.join(',')}]; got ${tensor.dtype}${showShape(tensor.shape)} for n = ${batch}`,
     )
   }
-  const plan = await compileGraph([x], [{ tensor }])
+  const plan = await compileGraph(chosenDevice(device), [x], [{ tensor }])
   return { call: async (points) => (await plan.call([points]))[0]?.data as Float32Array, dispose: () => plan.dispose() }
 }

@@ -5,21 +5,32 @@
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { Recorder, runStage, State } from '../runtime/state.ts'
 
 /** Elements of a block's largest temporary. */
 const blockElements = 4_194_304
 
-export interface RowWork {
+export interface RowWork extends RowRun {
   /** What the graph reads, by name. */
   readonly tensors: Readonly<Record<string, HostTensor>>
   /** Rows to visit. */
   readonly rows: number
   /** Elements of the largest temporary per row: the number of columns that a row is paired with. */
   readonly columns: number
+}
+
+/** How it runs: where, and until what. */
+export interface RowRun {
+  readonly device: Device
   /** Stops between blocks with the signal's reason. */
   readonly signal?: AbortSignal | undefined
+}
+
+/** From options that name both or neither. */
+export function rowRun({ device, signal }: DeviceOption & { readonly signal?: AbortSignal }): RowRun {
+  return { device: chosenDevice(device), signal }
 }
 
 /**
@@ -27,12 +38,12 @@ export interface RowWork {
  * shape [block, ...]; they come back joined as [rows, ...]. The last block repeats the last row where the rows do not fill it.
  */
 export async function overRows<K extends string>(
-  { tensors, rows, columns, signal }: RowWork,
+  { tensors, rows, columns, device, signal }: RowWork,
   graph: (index: Tensor, read: (name: string) => Tensor) => Record<K, Tensor>,
 ): Promise<Record<K, HostTensor>> {
   signal?.throwIfAborted()
   const block = Math.max(1, Math.min(rows, Math.floor(blockElements / Math.max(1, columns))))
-  const state = new State('cpu')
+  const state = new State(device)
   try {
     for (const [name, value] of Object.entries(tensors)) await state.put(name, value)
     await state.put('start', hostTensor(new Int32Array(1), []))

@@ -2,6 +2,7 @@
  * How samples compare with data by the tests that need no network of one's own: maximum mean discrepancy, precision and recall, nearest
  * neighbours, a classifier, and for few dimensions the Stein discrepancy from the model itself. The tests stand one a file; here they are run together.
  */
+import type { DeviceOption } from '../runtime/devices.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
 import { mmd } from './mmd.ts'
@@ -11,7 +12,7 @@ import { type PrecisionRecall, precisionRecall } from './precision-recall.ts'
 import { kernelSteinDiscrepancy } from './stein.ts'
 import { classifierTwoSampleTest } from './two-sample.ts'
 
-export interface SampleQualityOptions {
+export interface SampleQualityOptions extends DeviceOption {
   /** Rows of either set that are compared, evenly spaced where there are more; default 1000 (cost grows with the square). */
   readonly most?: number
   /** For the Stein discrepancy of the samples from the model; left out it is not computed. */
@@ -50,13 +51,14 @@ export async function sampleQuality(
   reference: HostTensor,
   options: SampleQualityOptions = {},
 ): Promise<SampleQuality> {
-  const { most = 1000, model, seed = 0, signal } = options
+  const { most = 1000, model, seed = 0, signal, device } = options
   const [x, y] = [evenRows(samples, most), evenRows(reference, most)]
   const [n, m] = [x.shape[0] as number, y.shape[0] as number]
-  const run = { seed, ...(signal ? { signal } : {}) }
+  const where = { device, ...(signal && { signal }) }
+  const run = { seed, ...where }
   const { squared, standardError, pValue = 1 } = await mmd(x, y, { ...run, permutations: replicates })
   const near = await nearestNeighbourTest(x, y, run)
-  const balls = Math.min(n, m) > 5 ? await precisionRecall(y, x, { k: 5, ...(signal ? { signal } : {}) }) : undefined
+  const balls = Math.min(n, m) > 5 ? await precisionRecall(y, x, { k: 5, ...where }) : undefined
   const told = Math.min(n, m) >= leastForClassifier ? await classifierTwoSampleTest(x, y, run) : undefined
   const stein = model && (await kernelSteinDiscrepancy(x, model, { ...run, bootstrap: replicates }))
   return {

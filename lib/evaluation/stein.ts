@@ -2,6 +2,7 @@
  * The kernel Stein discrepancy between a sample and a density of which only the score is known, so without log Z (Liu 2016; Chwialkowski
  * 2016; Gorham & Mackey 2017). All n² pairs are computed natively, in blocks of rows by matmul; sums are float64.
  */
+import type { DeviceOption } from '../runtime/devices.ts'
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
@@ -13,8 +14,9 @@ import { makeProgram } from '../runtime/program.ts'
 import { Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'
 import { checkCount, checkFinite, checkTensor } from './checks.ts'
 import { medianDistance } from './pairs.ts'
+import { type RowRun, rowRun } from './row-blocks.ts'
 
-export interface SteinOptions {
+export interface SteinOptions extends DeviceOption {
   /**
    * 'imq' (default): (c² + ‖x - y‖²)^β, which detects samples that miss mass in any dimension (Gorham & Mackey 2017);
    * 'rbf': exp(-‖x - y‖² / (2c²)), which loses power as dimensions grow.
@@ -78,9 +80,10 @@ export async function kernelSteinDiscrepancy(
   checkFinite('KSD: the score', s.data)
   const width = x.data.length / n
   const centred = hostTensor(centre(x.data, n, width), [n, width])
-  const kernel = await makeKernel(options, centred)
+  const run = rowRun({ device: score instanceof Model ? score.device : undefined, ...options })
+  const kernel = await makeKernel(options, centred, run)
   const draws = bootstrap > 0 ? bootstrapWeights(n, bootstrap, seed) : undefined
-  const pairs = await sumPairs(centred, hostTensor(s.data, [n, width]), kernel, draws, signal)
+  const pairs = await sumPairs(centred, hostTensor(s.data, [n, width]), kernel, draws, run)
   return summarize(pairs, s.data, width, kernel)
 }
 
@@ -91,8 +94,8 @@ interface RadialKernel {
   readonly atZero: readonly [value: number, first: number]
 }
 
-async function makeKernel(options: SteinOptions, x: HostTensor): Promise<RadialKernel> {
-  const { kernel = 'imq', beta = -0.5, seed = 0, signal } = options
+async function makeKernel(options: SteinOptions, x: HostTensor, run: RowRun): Promise<RadialKernel> {
+  const { kernel = 'imq', beta = -0.5, seed = 0 } = options
   if (kernel !== 'imq' && kernel !== 'rbf') {
     throw new LangevinError(
       'E_CONFIG',
@@ -101,7 +104,7 @@ async function makeKernel(options: SteinOptions, x: HostTensor): Promise<RadialK
   }
   if (!(beta > -1 && beta < 0)) throw new RangeError(`KSD: beta must lie between -1 and 0; got ${beta}`)
   const wanted = options.c ?? (kernel === 'imq' ? 1 : 'median')
-  const c = wanted === 'median' ? await medianDistance("KSD: c 'median'", x, seed, signal) : wanted
+  const c = wanted === 'median' ? await medianDistance("KSD: c 'median'", x, seed, run) : wanted
   if (!(Number.isFinite(c) && c > 0)) throw new RangeError(`KSD: c must be a positive number or 'median'; got ${c}`)
   return kernel === 'imq' ? inverseMultiquadric(c, beta) : gaussian(c)
 }
@@ -161,11 +164,11 @@ async function sumPairs(
   score: HostTensor,
   kernel: RadialKernel,
   weights: HostTensor | undefined,
-  signal: AbortSignal | undefined,
+  { device, signal }: RowRun,
 ): Promise<PairSums> {
   const n = x.shape[0] as number
   const block = Math.max(1, Math.min(n, Math.floor(blockPairs / n)))
-  const state = new State('cpu')
+  const state = new State(device)
   let stage: Stage | undefined
   try {
     await state.put('x', x)

@@ -2,6 +2,7 @@
  * The classifier two-sample test (Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests"): a small network learns to tell x
  * from y on one half; its accuracy on the other half, where chance is ½, tells whether the distributions differ. Trained natively.
  */
+import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
 import { grad } from '../autodiff/index.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
@@ -15,7 +16,7 @@ import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '
 import { checkCount } from './checks.ts'
 import { pooledCentred, takeRows, twoSamples } from './pairs.ts'
 
-export interface ClassifierTestOptions {
+export interface ClassifierTestOptions extends DeviceOption {
   /** Widths of the network's hidden layers. Default [64, 64]. */
   readonly hidden?: readonly number[]
   /** Updates of AdamW. Default 1000. */
@@ -77,7 +78,7 @@ export async function classifierTwoSampleTest(
     return takeRows(pooled, rows)
   }
   const [seen, unseen] = standardised(part(0, train), part(train, each))
-  const model = mlp({ inputs: both.dimensions, hidden, seed })
+  const model = mlp({ inputs: both.dimensions, hidden, seed, device: chosenDevice(options.device) })
   const trainingLoss = await trainClassifier(model, seen, steps, options)
   // The network's single column is the log-odds of x; as an energy network it is read by `energy`.
   const logits = await model.energy(unseen, signal ? { signal } : {})
@@ -120,7 +121,7 @@ async function trainClassifier(
   signal?.throwIfAborted()
   const n = rows.shape[0] ?? 0
   const labels = Float32Array.from({ length: n }, (_, i) => (i < n / 2 ? 1 : 0))
-  const state = new State('cpu')
+  const state = new State(model.device)
   let stage: Stage | undefined
   try {
     for (const v of model.network.variables) await state.put(v.name, model.value(v.name))

@@ -116,8 +116,7 @@ export class PairwiseNetwork extends Network {
  * @throws RangeError, LangevinError E_CONFIG for options that do not fit
  */
 export function ising(options: IsingOptions & InitOptions): Model {
-  const { seed = 0, device = 'cpu' } = options
-  return new Model(isingNetwork(options), { seed, device })
+  return new Model(isingNetwork(options), { seed: options.seed, device: options.device })
 }
 
 /**
@@ -126,8 +125,7 @@ export function ising(options: IsingOptions & InitOptions): Model {
  * @throws RangeError, LangevinError E_CONFIG for options that do not fit
  */
 export function potts(options: PottsOptions & InitOptions): Model {
-  const { seed = 0, device = 'cpu' } = options
-  return new Model(pottsNetwork(options), { seed, device })
+  return new Model(pottsNetwork(options), { seed: options.seed, device: options.device })
 }
 
 export function isingNetwork(options: IsingOptions): PairwiseNetwork {

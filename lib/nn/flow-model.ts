@@ -8,7 +8,8 @@ import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
-import { type Device, DeviceTensor } from '../runtime/device.ts'
+import { DeviceTensor } from '../runtime/device.ts'
+import type { Device } from '../runtime/devices.ts'
 import { readSafetensors } from '../runtime/safetensors.ts'
 import { keyFromSeed } from '../runtime/state.ts'
 import { type Flow, type FlowConfig, flowNetwork } from './flow.ts'
@@ -151,6 +152,7 @@ export class FlowModel extends Model {
     const variables = new Variables((v) => byName.get(v.name) as Tensor)
     const outputs = this.mapGraph(what, from, rows, { variables, norm: 'running' })
     const plan = await compileGraph(
+      this.device,
       [from, ...inputs],
       outputs.map((tensor) => ({ tensor })),
     )

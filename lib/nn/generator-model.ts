@@ -8,11 +8,19 @@ import { sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
 import { keyFromSeed } from '../runtime/state.ts'
 import { buildGenerator, type Generator, type GeneratorConfig } from './generator.ts'
 import { initialize } from './initialize.ts'
 import { type Pass, Variables } from './variables.ts'
+
+export interface GeneratorModelOptions extends DeviceOption {
+  /** Initial values follow from it; default 0. */
+  readonly seed?: number
+  /** All variables by name, in place of initial values. */
+  readonly values?: ReadonlyMap<string, HostTensor>
+}
 
 export interface GeneratorBatchOptions {
   /** Examples per native call; default 256. */
@@ -32,6 +40,7 @@ export interface GeneratorSampleOptions extends GeneratorBatchOptions {
 /** A generator and the values of its variables. */
 export class GeneratorModel {
   readonly generator: Generator
+  readonly device: Device
   private readonly values: ReadonlyMap<string, HostTensor>
   private readonly plans = new Map<string, Promise<CompiledPlan>>()
 
@@ -41,9 +50,10 @@ export class GeneratorModel {
    */
   constructor(
     generator: Generator,
-    options: { readonly seed?: number; readonly values?: ReadonlyMap<string, HostTensor> } = {},
+    options: GeneratorModelOptions = {},
   ) {
     const { seed = 0, values } = options
+    this.device = chosenDevice(options.device)
     this.generator = generator
     this.values = new Map(
       generator.variables.map((v) => {
@@ -61,11 +71,14 @@ export class GeneratorModel {
   }
 
   /** The generator that `save` wrote. @throws LangevinError E_CHECKPOINT for a file that holds none */
-  static async open(path: string): Promise<GeneratorModel> {
+  static async open(path: string, options: DeviceOption = {}): Promise<GeneratorModel> {
     const { tensors, metadata } = await readSafetensors(path)
     if (metadata.generator === undefined)
       throw new LangevinError('E_CHECKPOINT', `${path} holds no generator; write one with GeneratorModel.save`)
-    return new GeneratorModel(buildGenerator(JSON.parse(metadata.generator) as GeneratorConfig), { values: tensors })
+    return new GeneratorModel(buildGenerator(JSON.parse(metadata.generator) as GeneratorConfig), {
+      ...options,
+      values: tensors,
+    })
   }
 
   /** All variables by name. */
@@ -158,7 +171,7 @@ export class GeneratorModel {
       const weights = this.generator.variables.map((v) => ops.input(v.name, v.shape))
       const byName = new Map(weights.map((t, i) => [this.generator.variables[i]?.name, t]))
       const variables = new Variables((v) => byName.get(v.name) as Tensor)
-      pending = compileGraph([...given, ...weights], [{ tensor: graph(given, { variables, norm: 'running' }) }])
+      pending = compileGraph(this.device, [...given, ...weights], [{ tensor: graph(given, { variables, norm: 'running' }) }])
       this.plans.set(key, pending)
     }
     return (await pending).call([...inputs, ...this.values.values()])

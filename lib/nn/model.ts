@@ -8,7 +8,8 @@ import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../runtime/compile.ts'
-import { type Device, DeviceTensor } from '../runtime/device.ts'
+import { DeviceTensor } from '../runtime/device.ts'
+import { chosenDevice, type Device } from '../runtime/devices.ts'
 import { readSafetensors, writeSafetensors } from '../runtime/safetensors.ts'
 import { checkLevel } from './conditioning.ts'
 import { initialize } from './initialize.ts'
@@ -53,9 +54,9 @@ interface Compiled {
 
 export interface ModelOptions {
   /** Initial values follow from it; default 0. */
-  readonly seed?: number
-  /** Default 'cpu'. */
-  readonly device?: Device
+  readonly seed?: number | undefined
+  /** Default: the default device, `setDefaultDevice`. */
+  readonly device?: Device | undefined
   /** All variables by name, in place of initial values. */
   readonly values?: ReadonlyMap<string, HostTensor>
 }
@@ -74,7 +75,7 @@ export class Model {
    */
   constructor(network: Network, options: ModelOptions = {}) {
     this.network = network
-    this.device = options.device ?? 'cpu'
+    this.device = chosenDevice(options.device)
     if (options.values !== undefined) checkValues(network, options.values, 'the given values', () => false)
     for (const v of network.variables) {
       this.values.set(v.name, options.values?.get(v.name) ?? initialize(v, options.seed ?? 0))
@@ -260,7 +261,7 @@ export class Model {
 
   private async compile(call: Call, rows: number): Promise<Compiled> {
     const { given, weights, result } = this.trace(call, rows)
-    const plan = await compileGraph([...given.values(), ...weights], [{ tensor: result }])
+    const plan = await compileGraph(this.device, [...given.values(), ...weights], [{ tensor: result }])
     const empty = (t: Tensor): DeviceTensor => DeviceTensor.empty(this.device, t.dtype, t.shape)
     return { plan, inputs: new Map([...given].map(([name, t]) => [name, empty(t)])), out: empty(result) }
   }

@@ -1,7 +1,7 @@
 /** The public constructors: networks with initial values, ready to train. */
 import type { Shape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
-import type { Device } from '../runtime/device.ts'
+import type { Device } from '../runtime/devices.ts'
 import type { Layer } from './layer.ts'
 import { Model } from './model.ts'
 import type { NetworkOptions } from './network.ts'
@@ -20,7 +20,7 @@ import type { Scope } from './variables.ts'
 export interface InitOptions {
   /** Initial values follow from it; default 0. */
   readonly seed?: number
-  /** Default 'cpu'. */
+  /** Default: the default device, `setDefaultDevice`. */
   readonly device?: Device
 }
 

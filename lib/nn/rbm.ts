@@ -147,8 +147,7 @@ export class RbmNetwork extends Network {
  * @example rbm({ shape: [1, 28, 28], hidden: 500, values: [-1, 1] })
  */
 export function rbm(options: RbmNetworkOptions & InitOptions): Model {
-  const { seed = 0, device = 'cpu' } = options
-  return new Model(new RbmNetwork(options), { seed, device })
+  return new Model(new RbmNetwork(options), { seed: options.seed, device: options.device })
 }
 
 /** The RBM of a model. @throws LangevinError E_CONFIG for another network */

@@ -56,11 +56,13 @@ export class NativeChain {
     const inputs = [...graph.inputs.map((i) => i.tensor), ...graph.parameters.keys(), graph.key, graph.goal]
     const outputs = outputsOf(traced)
     const begin = await compileGraph(
+      model.device,
       inputs,
       [...outputs.first, ...draws.init.map((d) => d[0] as Tensor)].map((tensor) => ({ tensor })),
     )
     const state = outputs.before
     const step = await compileGraph(
+      model.device,
       [...inputs, ...state],
       [
         ...outputs.after.map((tensor, i) => ({ tensor, alias: inputs.length + i })),

@@ -52,7 +52,7 @@ export function makePlan(
   checkBindings(inputs, outputs)
   const canonical = simplifyGraph(outputs.map((o) => o.tensor))
   const bias = options.convolutionBias ?? true
-  const arrange = (sparing: boolean) => arrangement(canonical, inputs, outputs, budget, bias, sparing)
+  const arrange = (sparing: boolean) => arrangement(canonical, inputs, outputs, { budget, bias, sparing })
   let chosen = arrange(false)
   if (chosen.memory > muchMemory) {
     const other = arrange(true)
@@ -67,16 +67,22 @@ export function makePlan(
 const muchMemory = 64 * 2 ** 20
 const worthwhile = 0.8
 
-/** Loops and kernels in order. `sparing`: what does not depend on one another is not computed together, but one after the other. */
+interface ArrangementOptions {
+  readonly budget: number
+  /** Convolutions take their biases in. */
+  readonly bias: boolean
+  /** What does not depend on one another is not computed together, but one after the other. */
+  readonly sparing: boolean
+}
+
+/** Loops and kernels in order. */
 function arrangement(
   canonical: readonly Tensor[],
   inputs: readonly Tensor[],
   outputs: readonly PlanOutput[],
-  budget: number,
-  convolutionBias: boolean,
-  sparing: boolean,
+  { budget, bias, sparing }: ArrangementOptions,
 ): Schedule & { readonly planned: readonly PlannedOutput[] } {
-  const { nodes, results } = lower(canonical, convolutionBias)
+  const { nodes, results } = lower(canonical, bias)
   checkInputs(inputs, nodes)
   markFree(nodes, budget)
   const grouping = new Grouping(nodes, sparing)

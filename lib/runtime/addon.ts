@@ -25,6 +25,11 @@ export interface NativeInfo {
   readonly loopOps: readonly string[]
 }
 
+/** What the addon itself tells; `cuda`, JSON, is looked for when it is read (devices.ts does). */
+interface RawInfo extends NativeInfo {
+  readonly cuda: string
+}
+
 export interface NativeTensor {
   readonly bytes: number
   write(data: TypedArray): Promise<void>
@@ -92,11 +97,12 @@ export interface NativeProgram {
 }
 
 export interface NativeAddon {
-  info(): NativeInfo
+  info(): RawInfo
   setThreads(n: number): void
-  readonly Tensor: new (dtype: DType, shape: readonly number[], device?: string) => NativeTensor
+  readonly Tensor: new (dtype: DType, shape: readonly number[], device: string) => NativeTensor
   copy(from: readonly NativeTensor[], to: readonly NativeTensor[]): Promise<void>
-  compile(json: string, constants: Uint8Array, device?: string): Promise<NativePlan>
+  compile(json: string, constants: Uint8Array, device: string): Promise<NativePlan>
+  memory(device: string): Promise<{ used: number; peak: number; free: number; total: number }>
   program(json: string, plans: readonly NativePlan[], tensors: readonly NativeTensor[]): NativeProgram
 }
 
@@ -171,7 +177,8 @@ export function threadsFromEnvironment(text: string | undefined): number | undef
 
 /** Version, instruction set, oneDNN, threads and ops of the addon. @throws LangevinError E_NATIVE_MISSING. */
 export function addonInfo(): NativeInfo {
-  return addon().info()
+  const { version, isa, machineCode, oneDnn, bfloat16, threads, ops, loopOps } = addon().info()
+  return { version, isa, machineCode, oneDnn, bfloat16, threads, ops, loopOps }
 }
 
 /**

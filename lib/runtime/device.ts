@@ -6,20 +6,7 @@ import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { bytesOf, checkShape, type DType, type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
 import { addon, fromNative, type NativeTensor, native } from './addon.ts'
-
-/** Where plans run. This build has 'cpu' only. */
-export type Device = 'cpu' | 'cuda'
-
-/** @throws LangevinError E_DEVICE for a device that this build does not have, TypeError for anything else. */
-export function checkDevice(device: Device): void {
-  if (device === 'cpu') return
-  if (device === 'cuda') {
-    throw new LangevinError('E_DEVICE', "device 'cuda' is not built into this version of langevin: use device 'cpu'", {
-      device,
-    })
-  }
-  throw new TypeError(`device must be 'cpu' or 'cuda'; got ${JSON.stringify(device)}`)
-}
+import { checkDevice, type Device } from './devices.ts'
 
 /** A tensor that owns device memory. Its shape and dtype never change. Memory is freed by `dispose`, or with the object. */
 export class DeviceTensor {
@@ -35,7 +22,7 @@ export class DeviceTensor {
     this.dtype = dtype
     this.shape = Object.freeze([...shape])
     try {
-      this.handle = new (addon().Tensor)(dtype, shape)
+      this.handle = new (addon().Tensor)(dtype, shape, device)
     } catch (error) {
       throw fromNative(`DeviceTensor ${dtype}${showShape(shape)}`, error)
     }

@@ -8,7 +8,8 @@ import { type DType, type Shape, sameShape, showShape, sizeOf } from '../graph/s
 import type { Tensor } from '../graph/tensor.ts'
 import { input } from '../ops/index.ts'
 import { type CompiledPlan, compileGraph, type Precision } from './compile.ts'
-import { type Device, DeviceTensor } from './device.ts'
+import { DeviceTensor } from './device.ts'
+import type { Device } from './devices.ts'
 import type { RunInstruction } from './program.ts'
 
 interface Entry {
@@ -140,8 +141,8 @@ export class Recorder {
       const alias = inputNames.indexOf(n)
       return alias < 0 ? { tensor } : { tensor, alias }
     })
-    const { precision } = this.state
-    const plan = await compileGraph([...this.reads.values()], outputs, { precision })
+    const { device, precision } = this.state
+    const plan = await compileGraph(device, [...this.reads.values()], outputs, { precision })
     return {
       name,
       plan,

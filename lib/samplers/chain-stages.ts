@@ -207,8 +207,8 @@ export class DrawBuffer {
       { tensor: ops.scatterRows(buffer, index, at), alias: 0 },
       { tensor: next, alias: 1 },
     ]
-    const plan = await compileGraph(inputs, outputs)
     const { device } = state
+    const plan = await compileGraph(device, inputs, outputs)
     const memory = DeviceTensor.empty(device, 'float32', buffer.shape)
     const begin = DeviceTensor.empty(device, 'int32', counter.shape)
     if (transitions) await begin.copyFrom(transitions)

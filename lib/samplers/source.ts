@@ -10,7 +10,7 @@ import type { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
 import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
-import type { Device } from '../runtime/device.ts'
+import { type Device, defaultDevice } from '../runtime/devices.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { networkTarget, type Target, tempered } from './target.ts'
 
@@ -28,9 +28,9 @@ export interface SourceOptions {
   readonly temperature?: number
 }
 
-/** Device of a source; plain targets run on the CPU. */
+/** Device of a source: a model's own; plain targets have none and run on the default device. */
 export function deviceOf(source: DensitySource): Device {
-  return 'network' in source ? source.device : 'cpu'
+  return 'network' in source ? source.device : defaultDevice()
 }
 
 /** Shape of one example. @throws LangevinError E_SHAPE where the source does not tell and no points are given. */

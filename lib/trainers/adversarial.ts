@@ -272,7 +272,7 @@ export class Adversarial extends Trainer<AdversarialOptions> {
   async generator(): Promise<GeneratorModel> {
     const { q } = this.trainedMethod('generator') as AdversarialMethod
     if (!(q.network instanceof Generator)) throw noGenerator()
-    return new GeneratorModel(q.network, { values: await this.moduleValues(GENERATOR) })
+    return new GeneratorModel(q.network, { device: this.model.device, values: await this.moduleValues(GENERATOR) })
   }
 }
 
@@ -281,7 +281,10 @@ export function generatorOfRun(run: Run): GeneratorModel {
   const { method, options, data } = run.description
   const { q = { kind: 'generator' } } = options as AdversarialOptions
   if (method !== adversarialMethod.name || q.kind !== 'generator') throw noGenerator()
-  return new GeneratorModel(makeQ(q, data).network as Generator, { values: run.moduleValues(GENERATOR) })
+  return new GeneratorModel(makeQ(q, data).network as Generator, {
+    device: run.model.device,
+    values: run.moduleValues(GENERATOR),
+  })
 }
 
 function noGenerator(): LangevinError {

@@ -15,6 +15,7 @@ import type { Flow } from '../nn/flow.ts'
 import { flowSchema } from '../nn/schema.ts'
 import type { OptimizerOptions } from '../optim/optimizers.ts'
 import { amount, count, positive } from '../runtime/check-options.ts'
+import type { Device } from '../runtime/devices.ts'
 import type { Recorder, State } from '../runtime/state.ts'
 import { type Distribution, gaussian, gaussianMixture, standardNormal, uniformBox } from '../samplers/distributions.ts'
 import type { StartOptions } from '../samplers/starts.ts'
@@ -95,8 +96,8 @@ export function makeNoise(options: NoiseOptions, data: DataDescription, seed: nu
       return fromDistribution('normal', distribution, async () => distribution)
     }
     case 'gaussian':
-      return fromDistribution('gaussian', unitGaussian(shape), async (d) => {
-        const { mean, factor } = await fitGaussian(d, options.jitter === undefined ? {} : { jitter: options.jitter })
+      return fromDistribution('gaussian', unitGaussian(shape), async (d, device) => {
+        const { mean, factor } = await fitGaussian(d, { device, jitter: options.jitter })
         return gaussian(mean, factor)
       })
     case 'mixture':
@@ -130,7 +131,7 @@ export function plainNoise(options: NoiseOptions): NoiseOptions {
 function fromDistribution(
   kind: Noise['kind'],
   form: Distribution,
-  estimate: (data: Dataset) => Promise<Distribution>,
+  estimate: (data: Dataset, device: Device) => Promise<Distribution>,
 ): Noise {
   const tensor = (r: Recorder) => (name: string) => r.read(`${PREFIX}${name}`)
   const logDensity = (r: Recorder, x: Tensor): Tensor => form.logDensity(tensor(r), x)
@@ -138,7 +139,7 @@ function fromDistribution(
     kind,
     modules: [],
     async setup(state, data) {
-      for (const [name, value] of (await estimate(data)).parameters) await state.put(`${PREFIX}${name}`, value)
+      for (const [name, value] of (await estimate(data, state.device)).parameters) await state.put(`${PREFIX}${name}`, value)
     },
     sample(r, key, n, stream) {
       const x = form.sample(tensor(r), key, n, stream)
@@ -169,9 +170,9 @@ function mixtureNoise(options: MixtureNoise, shape: Shape, seed: number): Noise 
   const factors = new Float32Array(k * d * d)
   for (let i = 0; i < k * d; i++) factors[i * d + (i % d)] = 1
   const form = gaussianMixture(filled([k], 1), filled([k, ...shape], 0), hostTensor(factors, [k, d, d]))
-  return fromDistribution('mixture', form, async (data) => {
+  return fromDistribution('mixture', form, async (data, device) => {
     const { kind: _, ...rest } = options
-    const fit = await fitGaussianMixture(data, { seed, ...rest, components: k })
+    const fit = await fitGaussianMixture(data, { seed, ...rest, components: k, device })
     return gaussianMixture(fit.weights, fit.means, fit.factors)
   })
 }

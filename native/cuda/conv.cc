@@ -9,6 +9,7 @@
 
 #include "cuda/cudnn_convolution.h"
 #include "cuda/half_use.h"
+#include "cuda/index_launch.h"
 #include "cuda/kernels/args_conv.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
@@ -143,7 +144,7 @@ class ImageCopy {
     args_.top = from.pad[0] - to.pad[0], args_.left = from.pad[1] - to.pad[1];
     args_.count = from.n * channels * to.h * to.w;
     args_.from_half = from_half, args_.to_half = to_half;
-    args_.wide = args_.count >= int64_t{1} << 31;
+    args_.wide = !is_narrow({args_.count});
     moves_ = from.h != to.h || from.w != to.w || from_half != to_half;
     adds_ = bias;
   }

@@ -127,7 +127,7 @@ class Links {
     args.places = reinterpret_cast<int64_t*>(at);
     args.count = count_, args.length = length_, args.chunks = chunks_;
     int to = 0;
-    for (int shift = 0; shift == 0 || (shift < 32 && (length_ - 1) >> shift > 0); shift += 8) {
+    for (int64_t shift = 0; shift == 0 || (shift < 32 && (length_ - 1) >> shift > 0); shift += 8) {
       args.shift = shift;
       args.keys_out = keys[to], args.order_out = order[to];
       count_digits_.run(args);
@@ -188,7 +188,7 @@ class ArgmaxKernel : public Kernel {
     const Axis axis = axis_of(in);
     const std::string dtype = in.inputs[0].dtype == DType::F32 ? "f32" : "i32";
     const int64_t results = axis.outer * axis.inner;
-    args_.count = static_cast<Index>(results);
+    args_.count = results;
     args_.length = static_cast<Index>(axis.length);
     args_.inner = divisor_of<Index>(axis.inner);
     // A block a result where columns are long and threads side by side would not read neighbours, or would be few.

@@ -28,7 +28,7 @@ class CropFlipKernel : public Kernel {
   CropFlipKernel(const Instruction& in, CudaDevice& device) {
     const TensorDesc& x = in.inputs[0];
     const int64_t step = image_step(x);
-    args_.count = static_cast<Index>(x.size());
+    args_.count = x.size();
     args_.b = divisor_of<Index>(step);
     args_.width = divisor_of<Index>(x.shape[3]);
     args_.height = divisor_of<Index>(x.shape[2]);

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "cuda/kernels/args_index.h"
@@ -55,6 +56,12 @@ std::unique_ptr<Base> make_by_width(bool narrow, Arguments&&... arguments) {
   return std::make_unique<K<uint64_t>>(std::forward<Arguments>(arguments)...);
 }
 
+// Parameters have no gaps: what is sent to the device is what was set, and the simulator can tell every word of it.
+template <class Args>
+constexpr bool without_gaps() {
+  return std::has_unique_object_representations_v<Args>;
+}
+
 // Grid and block for `count` elements, a thread each; nothing is launched where there are none.
 struct ElementLaunch {
   CudaDevice* device = nullptr;
@@ -63,6 +70,7 @@ struct ElementLaunch {
 
   template <class Args>
   void run(const Args& args) const {
+    static_assert(without_gaps<Args>());
     if (count > 0) launch(*device, function, {blocks_for(count)}, {kBlockThreads}, 0, args);
   }
 };
@@ -77,6 +85,7 @@ struct BlockLaunch {
 
   template <class Args>
   void run(const Args& args) const {
+    static_assert(without_gaps<Args>());
     constexpr int64_t kMost = int64_t{1} << 30;
     if (count > 0) launch(*device, function, {static_cast<unsigned>(count < kMost ? count : kMost)}, {threads}, shared, args);
   }

@@ -66,7 +66,7 @@ class Move {
 // Fills size, strides and rank of args from its end on.
 template <class Index, class Args>
 void set_axes(Args& args, const std::vector<Axis>& axes, int64_t unit) {
-  args.rank = static_cast<int>(axes.size());
+  args.rank = static_cast<Index>(axes.size());
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t at = kMoveRank - axes.size() + i;
     args.size[at] = divisor_of<Index>(axes[i].size);
@@ -230,7 +230,7 @@ class PadKernel : public Kernel {
   PadKernel(const Instruction& in, const PadGeometry& g, CudaDevice& device) {
     const std::vector<PadAxis> axes = pad_axes(in, g);
     const int64_t count = in.outputs[0].size();
-    args_.rank = static_cast<int>(axes.size());
+    args_.rank = static_cast<Index>(axes.size());
     args_.count = static_cast<Index>(count);
     args_.value = bits_of(g.value, in.outputs[0].dtype);
     for (size_t i = 0; i < axes.size(); ++i) {

@@ -66,7 +66,7 @@ class PoolKernel : public Kernel {
     args.height = divisor_of<Index>(by_input ? g_.h : g_.oh);
     args.rows = window_axis<Index>(g_, 0);
     args.columns = window_axis<Index>(g_, 1);
-    args.count_include_pad = g_.count_include_pad;
+    args.mean_of = g_.count_include_pad ? g_.kernel[0] * g_.kernel[1] : 0;
   }
 
   PoolGeometry g_;

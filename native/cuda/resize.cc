@@ -34,7 +34,7 @@ struct AxisScale {
     a.in = static_cast<Signed>(in), a.out = static_cast<Signed>(out);
     a.scale = static_cast<Signed>(scale), a.shift = static_cast<Signed>(shift);
     a.unit = divisor_of<Index>(unit);
-    a.bilinear = bilinear;
+    a.bilinear = bilinear ? 1 : 0;
     return a;
   }
 };

@@ -15,7 +15,8 @@ const device = 'cuda'
 const where = simulated ? describe : describe.skip
 
 afterEach(() => {
-  for (const name of ['LANGEVIN_TF32', 'LANGEVIN_SIMULATOR_REFUSE_CONVOLUTIONS']) delete process.env[name]
+  const set = ['LANGEVIN_TF32', 'LANGEVIN_CUDA_WIDE', 'LANGEVIN_SIMULATOR_REFUSE_CONVOLUTIONS']
+  for (const name of set) delete process.env[name]
 })
 
 /** Of the values that cuDNN's or our own sums of a few hundred products of numbers below 1 may be off, as a share of the largest. */
@@ -57,6 +58,11 @@ where('in float32', () => {
     test('a seeded sweep', async () => {
       for (const [i, g] of convolutions.sweep(25).entries()) await checkConvolution(g, i)
     })
+  })
+
+  test('with indices of 64 bits', async () => {
+    process.env.LANGEVIN_CUDA_WIDE = '1'
+    await checkConvolution(convolutions.table['uneven padding'] as Conv)
   })
 
   test('what cuDNN refuses when it runs is computed all the same', async () => {

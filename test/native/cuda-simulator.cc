@@ -71,6 +71,11 @@ LANGEVIN_KERNEL(divergent, Args, args) {
 }
 LANGEVIN_KERNEL(beyond, Args, args) { args.y[args.n + thread_index()] = 1; }
 LANGEVIN_KERNEL(just_beyond, Args, args) { args.y[args.n] = 1; }
+struct alignas(16) Four { float x[4]; };
+LANGEVIN_KERNEL(misaligned, Args, args) {
+  const Four four = *reinterpret_cast<const Four*>(args.x + 1);
+  for (int i = 0; i < 4; ++i) args.y[i] = four.x[i];
+}
 LANGEVIN_KERNEL(beyond_shared, Args, args) {
   LANGEVIN_SHARED(float, shared);
   shared[64] = 1;
@@ -261,7 +266,7 @@ int main(int, char** argv) {
   else if (which == "pinned") pinned(m);
   else if (which == "host pointer") broken(m, "squares", {m.x, reinterpret_cast<unsigned long long>(m.out.data()), 64});
   else if (which == "freed") must(cuMemFreeAsync(m.y, m.stream), "free"), broken(m, "squares", args);
-  else if (which == "divergent" || which == "beyond" || which == "just_beyond") broken(m, argv[1], args);
+  else if (which == "divergent" || which == "beyond" || which == "misaligned" || which == "just_beyond") broken(m, argv[1], args);
   else if (which == "beyond_shared") broken(m, argv[1], args, 256);
   else return 2;
   return 0;

@@ -103,6 +103,7 @@ describe.skipIf(!able)('the simulated driver', () => {
     ['divergent', 'CUDA_ERROR_LAUNCH_FAILED', /kernel divergent \(block \d, thread \d+\): a divergent barrier/],
     ['beyond', illegal, /kernel beyond .* touched \d+ bytes behind an allocation of 12600 bytes/],
     ['just_beyond', illegal, /kernel just_beyond wrote 0 bytes behind the end of an allocation of 12600 bytes/],
+    ['misaligned', 'CUDA_ERROR_MISALIGNED_ADDRESS', /kernel misaligned .* used a misaligned address/],
     ['beyond_shared', illegal, /kernel beyond_shared .* touched 0 bytes behind its 256 bytes of shared memory/],
     ['host pointer', illegal, /kernel squares was given an address of the host .* at byte 8/],
     ['freed', illegal, /kernel squares .* touched byte \d+ of an allocation of 12600 bytes that was freed/],

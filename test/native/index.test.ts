@@ -1,9 +1,10 @@
-/** Reading and writing by index and the data path on the CPU, and plans of them that are refused. */
+/** Reading and writing by index and the data path on the device that is tested, and plans of them that are refused. */
 import { describe, expect, test } from 'vitest'
+import { testDevice } from '../device.ts'
 import { integers, normalish, testIndices } from './cases/index.ts'
 import { bytes, runInstruction, type Value } from './instruction.ts'
 
-testIndices('cpu')
+testIndices(testDevice)
 
 describe('malformed', () => {
   const f = (...shape: number[]) => normalish(shape)

@@ -1,9 +1,11 @@
 /** Runs one hand-written instruction natively on host arrays of any dtype. Not a test itself. */
 
+import { expect } from 'vitest'
 import { type TypedArray, zeros } from '../../lib/graph/host-tensor.ts'
 import type { DType } from '../../lib/graph/shape.ts'
 import { sizeOf } from '../../lib/graph/shape.ts'
 import { addon } from '../../lib/runtime/addon.ts'
+import { testDevice } from '../device.ts'
 import { compileRaw, type RawPlan } from './plan-json.ts'
 
 export interface Value {
@@ -31,7 +33,7 @@ export interface Instruction {
   readonly blocked?: readonly number[]
   /** Team size; the plan is compiled for it. */
   readonly threads?: number
-  /** Where it runs; the CPU where it does not say. */
+  /** Where it runs; the device that is tested where it does not say. */
   readonly device?: string
   /** Outputs written over inputs: output index to input index. */
   readonly alias?: ReadonlyMap<number, number>
@@ -42,16 +44,17 @@ export async function runInstruction(i: Instruction): Promise<TypedArray[]> {
   const native = addon()
   const { plan, ones } = planOf(i)
   if (i.threads !== undefined) native.setThreads(i.threads)
-  const compiled = await compileRaw(plan, undefined, i.device)
+  const { device = testDevice } = i
+  const compiled = await compileRaw(plan, undefined, device)
   const inputs = [...i.inputs, ...ones].map((v) => {
-    const t = new native.Tensor(v.dtype, [...v.shape], i.device)
+    const t = new native.Tensor(v.dtype, [...v.shape], device)
     void t.write(v.data)
     return t
   })
   const outputs = i.outputs.map((o, at) => {
     const from = i.alias?.get(at)
     return from === undefined
-      ? new native.Tensor(o.dtype, [...o.shape], i.device)
+      ? new native.Tensor(o.dtype, [...o.shape], device)
       : (inputs[from] as (typeof inputs)[number])
   })
   await compiled.run(inputs, outputs)
@@ -87,6 +90,19 @@ function planOf(i: Instruction): { plan: RawPlan; ones: Value[] } {
   plan.code.push({ op: i.op, in: operands, out, attr: i.attr })
   plan.outputs = out.map((value, at) => ({ value, alias: i.alias?.get(at) ?? null }))
   return { plan, ones }
+}
+
+/** The same elements bit for bit? Faster than toEqual for large arrays; says where they begin to differ. */
+export function expectSame(got: TypedArray | undefined, want: TypedArray): void {
+  const bits = (t: TypedArray) => Buffer.from(t.buffer, t.byteOffset, t.byteLength)
+  if (got !== undefined && got.constructor === want.constructor && bits(got).equals(bits(want))) return
+  const first = want.findIndex((v, i) => !Object.is(got?.[i], v))
+  expect({ length: got?.length, first, value: got?.[first] }).toEqual({
+    length: want.length,
+    first,
+    value: want[first],
+  })
+  throw new Error('the arrays differ in type or in the bits of a NaN')
 }
 
 /** An array of `n` zeros like the dtype's. */

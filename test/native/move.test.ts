@@ -1,9 +1,10 @@
-/** transpose, slice, pad and concat on the CPU, and plans of them that are refused. */
+/** transpose, slice, pad and concat on the device that is tested, and plans of them that are refused. */
 import { describe, expect, test } from 'vitest'
+import { testDevice } from '../device.ts'
 import { testMoves } from './cases/move.ts'
 import { compileRaw, f32 } from './plan-json.ts'
 
-testMoves('cpu')
+testMoves(testDevice)
 
 describe('malformed moves', () => {
   const wrong: [string, Record<string, unknown>, readonly number[]][] = [

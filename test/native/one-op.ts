@@ -2,6 +2,7 @@
 import { expect } from 'vitest'
 import { sizeOf } from '../../lib/graph/shape.ts'
 import { addon, type NativePlan } from '../../lib/runtime/addon.ts'
+import { testDevice } from '../device.ts'
 import { compileRaw, f32, type generator, type RawPlan, tensor } from './plan-json.ts'
 
 export interface Array64 {
@@ -102,7 +103,7 @@ export function difference(got: Float32Array, want: Float64Array): number {
 }
 
 /**
- * Runs `op`, on the CPU with one and two threads, from plain and (where rank-4 inputs exist) from operands in the layout of convolutions, and compares
+ * Runs `op` (by default on the device that is tested), on the CPU with one and two threads, from plain and (where rank-4 inputs exist) from operands in the layout of convolutions, and compares
  * each with `want`.
  */
 export async function expectOp(
@@ -111,7 +112,7 @@ export async function expectOp(
   attr: Record<string, unknown>,
   want: Array64,
   tolerance: number,
-  device = 'cpu',
+  device: string = testDevice,
 ): Promise<void> {
   const threads = addon().info().threads
   const layouts = inputs.some((t) => t.shape.length === 4) ? [false, true] : [false]

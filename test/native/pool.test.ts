@@ -1,9 +1,10 @@
-/** Pooling and resizing on the CPU, and plans of them that are refused. */
+/** Pooling and resizing on the device that is tested, and plans of them that are refused. */
 import { describe, expect, test } from 'vitest'
+import { testDevice } from '../device.ts'
 import { testPooling } from './cases/pool.ts'
 import { compileRaw, f32 } from './plan-json.ts'
 
-testPooling('cpu')
+testPooling(testDevice)
 
 describe('malformed pooling', () => {
   const attr = { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] }

@@ -1,6 +1,7 @@
-/** Random numbers: the definition against known answers, the CPU's draws against the definition, and plans of draws that are refused. */
+/** Random numbers: the definition against known answers, a device's draws against the definition, and plans of draws that are refused. */
 import { expect, test } from 'vitest'
 import { philox } from '../../lib/ops/philox.ts'
+import { testDevice } from '../device.ts'
 import { drawOn, testRandom } from './cases/random.ts'
 
 test('known answers of Random123 for philox4x32-10', () => {
@@ -17,11 +18,11 @@ test('known answers of Random123 for philox4x32-10', () => {
   ])
 })
 
-testRandom('cpu')
+testRandom(testDevice)
 
 test('malformed draws', async () => {
-  await expect(drawOn('cpu', 'normal', 4, { stream: -1 })).rejects.toMatchObject({ code: 'E_PLAN' })
-  await expect(drawOn('cpu', 'normal', 4, { shape: [5] })).rejects.toMatchObject({ code: 'E_PLAN' })
-  await expect(drawOn('cpu', 'random_int', 4, { bound: 0 })).rejects.toMatchObject({ code: 'E_PLAN' })
-  await expect(drawOn('cpu', 'shuffle_index', 4, { n: 3, count: 4 })).rejects.toMatchObject({ code: 'E_PLAN' })
+  await expect(drawOn(testDevice, 'normal', 4, { stream: -1 })).rejects.toMatchObject({ code: 'E_PLAN' })
+  await expect(drawOn(testDevice, 'normal', 4, { shape: [5] })).rejects.toMatchObject({ code: 'E_PLAN' })
+  await expect(drawOn(testDevice, 'random_int', 4, { bound: 0 })).rejects.toMatchObject({ code: 'E_PLAN' })
+  await expect(drawOn(testDevice, 'shuffle_index', 4, { n: 3, count: 4 })).rejects.toMatchObject({ code: 'E_PLAN' })
 })

@@ -38,7 +38,7 @@ struct SortArgs {
   int64_t* places = nullptr;  // [kSortDigits, chunks]: how many of a chunk's keys have a digit, then where the first of them goes
   int64_t* links = nullptr;
   int64_t count = 0, length = 0, chunks = 0;
-  int shift = 0;
+  int64_t shift = 0;
 };
 
 template <class Index>
@@ -56,7 +56,7 @@ template <class Index>
 struct ArgmaxArgs {
   const void* x = nullptr;
   int32_t* out = nullptr;
-  Index count = 0;  // results
+  int64_t count = 0;  // results
   Index length = 0;
   Divisor<Index> inner;
 };
@@ -68,7 +68,7 @@ struct CropFlipArgs {
   const int32_t* offsets = nullptr;
   const uint8_t* flips = nullptr;
   void* out = nullptr;
-  Index count = 0;
+  int64_t count = 0;
   Divisor<Index> b, width, height, per_image;  // a / per_image is the image
   int64_t pad = 0;
 };

@@ -16,7 +16,7 @@ struct MoveArgs {
   const void* from = nullptr;
   void* to = nullptr;
   Index count = 0;
-  int rank = 0;
+  Index rank = 0;
   Divisor<Index> size[kMoveRank];
   Index from_stride[kMoveRank] = {}, to_stride[kMoveRank] = {};
 };
@@ -31,7 +31,7 @@ struct TransposeArgs {
   Index rows = 0, columns = 0;
   Index from_column = 0, to_row = 0;  // strides: of a column's step in `from`, of a row's step in `to`
   Divisor<Index> row_tiles, column_tiles;
-  int rank = 0;  // of the outer axes
+  Index rank = 0;  // of the outer axes
   Divisor<Index> size[kMoveRank];
   Index from_stride[kMoveRank] = {}, to_stride[kMoveRank] = {};
 };
@@ -41,9 +41,8 @@ template <class Index>
 struct PadArgs {
   const void* from = nullptr;
   void* to = nullptr;
-  Index count = 0;
-  uint32_t value = 0;  // its bits
-  int rank = 0;
+  uint64_t value = 0;  // its bits
+  Index count = 0, rank = 0;
   Divisor<Index> size[kMoveRank], step[kMoveRank];  // of the result; interior + 1
   Index low[kMoveRank] = {}, inside[kMoveRank] = {}, from_stride[kMoveRank] = {};  // inside: the input's size
 };

@@ -42,7 +42,7 @@ struct PoolArgs {
   Index count = 0;               // elements that are visited: windows, or the input's
   Divisor<Index> b, width, height;  // of what is visited
   WindowAxis<Index> rows, columns;
-  bool count_include_pad = true;
+  int64_t mean_of = 0;  // what a mean divides by; 0: the elements of its window that are inside the image
 };
 
 // What output element i of a resized axis reads: low_weight x[low] + high_weight x[high].
@@ -59,12 +59,12 @@ struct ResizeAxis {
   using Signed = typename SignedIndex<Index>::Type;
   Signed in = 0, out = 0, scale = 0, shift = 0;
   Divisor<Index> unit;
-  bool bilinear = false;
+  Signed bilinear = 0;  // or 1
 
   LANGEVIN_HD ResizeTap<Index> tap(Index i) const {
     const Signed own = scale * static_cast<Signed>(i) + shift, most = (in - 1) * static_cast<Signed>(unit.divisor);
     const Index at = static_cast<Index>(own < 0 ? 0 : own < most ? own : most), low = unit.divide(at), rest = at - low * unit.divisor;
-    if (!bilinear) return {low, low, 1.0f, 0.0f};
+    if (bilinear == 0) return {low, low, 1.0f, 0.0f};
     const Index high = low + 1 < static_cast<Index>(in) ? low + 1 : low;
     const float whole = static_cast<float>(unit.divisor);
     return {low, high, static_cast<float>(unit.divisor - rest) / whole, static_cast<float>(rest) / whole};

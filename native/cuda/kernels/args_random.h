@@ -17,7 +17,7 @@ struct ShuffleArgs {
   const int32_t* key = nullptr;
   int32_t* out = nullptr;
   int64_t size = 0, n = 0;  // `size` of 0..n-1 a step
-  uint32_t stream = 0;
+  uint64_t stream = 0;
 };
 
 }  // namespace langevin

@@ -15,7 +15,7 @@ LANGEVIN_DEVICE void crop_flip_elements(const CropFlipArgs<Index>& args) {
   const T* x = static_cast<const T*>(args.x);
   T* out = static_cast<T*>(args.out);
   const Index height = args.height.divisor, width = args.width.divisor;
-  each_index(args.count, [&](Index i) {
+  each_index(static_cast<Index>(args.count), [&](Index i) {
     Index a = i;
     const Index b = take_axis(a, args.b), column = take_axis(a, args.width), row = take_axis(a, args.height), image = args.per_image.divide(a);
     const Index turned = args.flips[image] != 0 ? width - 1 - column : column;

@@ -159,7 +159,7 @@ template <class T, class Index>
 LANGEVIN_DEVICE void argmax_thread(const ArgmaxArgs<Index>& args) {
   const T* x = static_cast<const T*>(args.x);
   const Index inner = args.inner.divisor;
-  each_index(args.count, [&](Index e) {
+  each_index(static_cast<Index>(args.count), [&](Index e) {
     Index rest = e;
     const Index j = take_axis(rest, args.inner);
     const T* column = x + rest * args.length * inner + j;
@@ -182,7 +182,7 @@ LANGEVIN_DEVICE void argmax_block(const ArgmaxArgs<Index>& args, int64_t* positi
   T* values = reinterpret_cast<T*>(positions + block_size());
   const T* x = static_cast<const T*>(args.x);
   const int64_t inner = static_cast<int64_t>(args.inner.divisor), length = static_cast<int64_t>(args.length), t = thread_index();
-  for (int64_t e = block_index(); e < static_cast<int64_t>(args.count); e += grid_size()) {
+  for (int64_t e = block_index(); e < args.count; e += grid_size()) {
     Index rest = static_cast<Index>(e);
     const Index j = take_axis(rest, args.inner);
     const T* column = x + static_cast<int64_t>(rest) * length * inner + static_cast<int64_t>(j);

@@ -21,7 +21,7 @@ LANGEVIN_DEVICE void move_box(const MoveArgs<Index>& args) {
   each_index(args.count, [&](Index i) {
     Index rest = i, source = 0, target = 0;
     for (int axis = kMoveRank - 1; axis >= 0; --axis) {
-      if (axis < kMoveRank - args.rank) break;
+      if (axis < kMoveRank - static_cast<int>(args.rank)) break;
       const Index at = take_axis(rest, args.size[axis]);
       source += at * args.from_stride[axis];
       target += at * args.to_stride[axis];
@@ -48,7 +48,7 @@ LANGEVIN_DEVICE void move_tiles(const TransposeArgs<Index>& args, T* tile) {
     const Index row = take_axis(rest, args.row_tiles) * kSide, column = take_axis(rest, args.column_tiles) * kSide;
     Index source = 0, target = 0;
     for (int axis = kMoveRank - 1; axis >= 0; --axis) {
-      if (axis < kMoveRank - args.rank) break;
+      if (axis < kMoveRank - static_cast<int>(args.rank)) break;
       const Index at = take_axis(rest, args.size[axis]);
       source += at * args.from_stride[axis];
       target += at * args.to_stride[axis];
@@ -76,7 +76,7 @@ LANGEVIN_DEVICE void pad_elements(const PadArgs<Index>& args) {
     Index rest = i, source = 0;
     bool inside = true;
     for (int axis = kMoveRank - 1; axis >= 0; --axis) {
-      if (axis < kMoveRank - args.rank) break;
+      if (axis < kMoveRank - static_cast<int>(args.rank)) break;
       const Index at = take_axis(rest, args.size[axis]);
       const bool above = at >= args.low[axis];
       const Index offset = above ? at - args.low[axis] : 0, k = args.step[axis].divide(offset);

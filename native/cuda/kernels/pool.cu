@@ -19,8 +19,8 @@ LANGEVIN_DEVICE PoolWindow<Signed> pool_window(const PoolArgs<Index>& args, Sign
 // 1 / number of elements that the mean divides by; 0 for a window without any.
 template <class Index, class Signed>
 LANGEVIN_DEVICE float pool_mean_weight(const PoolArgs<Index>& args, const PoolWindow<Signed>& v) {
-  int64_t count = static_cast<int64_t>(args.rows.kernel) * args.columns.kernel;
-  if (!args.count_include_pad) {
+  int64_t count = args.mean_of;
+  if (count == 0) {
     const int64_t high = v.bottom - v.top, wide = v.right - v.left;
     count = high > 0 && wide > 0 ? high * wide : 0;
   }

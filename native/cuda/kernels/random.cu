@@ -54,7 +54,8 @@ LANGEVIN_KERNEL(langevin_shuffle_index, ShuffleArgs, args) {
   const RandomKey key = random_key(args.key);
   const uint64_t step = static_cast<uint64_t>(key.step_high) << 32 | key.step_low, per_epoch = static_cast<uint64_t>(args.n / args.size);
   const int64_t base = static_cast<int64_t>(step % per_epoch) * args.size;
-  const ShuffleOrder order = shuffle_order(static_cast<uint32_t>(args.n), static_cast<uint32_t>(step / per_epoch), args.stream, key.seed_low, key.seed_high);
+  const uint32_t n = static_cast<uint32_t>(args.n), epoch = static_cast<uint32_t>(step / per_epoch), stream = static_cast<uint32_t>(args.stream);
+  const ShuffleOrder order = shuffle_order(n, epoch, stream, key.seed_low, key.seed_high);
   each_index(args.size, [&](int64_t i) { args.out[i] = static_cast<int32_t>(order.at(static_cast<uint32_t>(base + i))); });
 }
 

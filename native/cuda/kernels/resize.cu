@@ -15,7 +15,7 @@ LANGEVIN_DEVICE void resize_elements(const ResizeArgs<Index>& args) {
     const ResizeTap<Index> r = args.rows.tap(i), c = args.columns.tap(j);
     const float *low = x + r.low * width * step, *high = x + r.high * width * step;
     const Index left = c.low * step, right = c.high * step;
-    if (!args.rows.bilinear) {
+    if (args.rows.bilinear == 0) {
       args.to[e] = low[left];
     } else {
       args.to[e] = r.low_weight * (c.low_weight * low[left] + c.high_weight * low[right]) +
@@ -45,7 +45,7 @@ LANGEVIN_DEVICE void resize_grad_elements(const ResizeArgs<Index>& args) {
     const Index b = take_axis(a, args.b), j = take_axis(a, args.width), i = take_axis(a, args.height), step = args.b.divisor;
     const Index width = static_cast<Index>(args.columns.out);
     const float* dy = args.from + a * static_cast<Index>(args.rows.out) * width * step + b;
-    const bool bilinear = args.rows.bilinear;
+    const bool bilinear = args.rows.bilinear != 0;
     const Signed before = bilinear ? 1 : 0, row = static_cast<Signed>(i), column = static_cast<Signed>(j);
     const Signed row_end = args.rows.first(row + 1), column_begin = args.columns.first(column - before), column_end = args.columns.first(column + 1);
     float total = 0.0f;

@@ -32,6 +32,7 @@ constexpr Named kErrors[] = {
     LANGEVIN_NAMED(CUDA_ERROR_NOT_READY, "device not ready"),
     LANGEVIN_NAMED(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
     LANGEVIN_NAMED(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"),
+    LANGEVIN_NAMED(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"),
     LANGEVIN_NAMED(CUDA_ERROR_LAUNCH_FAILED, "unspecified launch failure"),
     LANGEVIN_NAMED(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
     LANGEVIN_NAMED(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),

@@ -89,7 +89,7 @@ unsigned char* shared_room() {
 }
 
 struct sigaction previous[NSIG];
-constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE};
+constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 
 void on_signal(int number, siginfo_t* info, void* context) {
   if (launch.running && launch.owner == this_thread()) {
@@ -143,6 +143,9 @@ std::string place(const std::string& name) {
 [[noreturn]] void fault(const std::string& name, const Memory& memory, size_t shared) {
   if (launch.signal == SIGFPE) throw Fault{CUDA_ERROR_LAUNCH_FAILED, place(name) + " divided an integer by zero"};
   const uint64_t shared_end = reinterpret_cast<uint64_t>(shared_room()) + kSharedRoom;
+  if (launch.signal == SIGILL) {  // a trap that the compiler was asked for (-fsanitize=alignment,bounds)
+    throw Fault{CUDA_ERROR_MISALIGNED_ADDRESS, place(name) + " used a misaligned address, or an index outside of a fixed array"};
+  }
   for (const auto& fiber : fibers(1)) {
     if (fiber->below(launch.address)) throw Fault{CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, place(name) + " has more local variables than the simulator's stacks hold"};
   }

@@ -134,7 +134,7 @@ Options read_options(int count, const char* const* given) {
 }
 
 std::vector<std::string> command(const std::string& folder) {
-  return {setting("CXX", "c++"), "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wno-unused-function", "-nostdinc",
+  return {setting("CXX", "c++"), "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-Wall", "-Wno-unused-function", "-nostdinc",
           "-nostdinc++", "-I" + sources() + "/cuda/simulator/rtc", "-I" + folder + "/headers", "-o", folder + "/out.so", folder + "/text.cc"};
 }
 

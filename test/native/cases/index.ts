@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import { sizeOf } from '../../../lib/graph/shape.ts'
-import { bytes, floats, type Instruction, ints, runInstruction, type Value } from '../instruction.ts'
+import { bytes, expectSame, floats, type Instruction, ints, runInstruction, type Value } from '../instruction.ts'
 import { generator } from '../plan-json.ts'
 
 const random = generator(5)
@@ -93,7 +93,7 @@ export function testIndices(device: string): void {
               threads,
               alias,
             })
-            expect(got).toEqual(want)
+            expectSame(got, want)
           }
         }
       }
@@ -125,7 +125,7 @@ export function testIndices(device: string): void {
             threads: 2,
             alias,
           })
-          expect(got).toEqual(want)
+          expectSame(got, want)
         }
       }
     }
@@ -244,7 +244,7 @@ export function testIndices(device: string): void {
         attr: {},
         threads: 2,
       })
-      expect(got).toEqual(x.data)
+      expectSame(got, x.data)
     }
   })
 }

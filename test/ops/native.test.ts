@@ -1,15 +1,18 @@
 /** The case table in native code: every case compiled and run, its values and the first and second derivatives against the references. */
+
 import { describe, expect, it } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
 import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice, tf32, tolerance } from '../device.ts'
 import { type BuiltCase, buildCase, cases, mismatch, type OpCase } from './cases.ts'
 
 /** Compiles the outputs into one plan and compares each, scaled by its largest element (at least 1) when `relative`. */
 async function compare(c: OpCase, { inputs, data, feeds }: BuiltCase, outputs: readonly Tensor[], relative: boolean) {
   const plan = await compileGraph(
+    testDevice,
     inputs,
     outputs.map((tensor) => ({ tensor })),
   )

@@ -4,7 +4,7 @@
  */
 import { Dataset } from '../data/dataset.ts'
 import { LangevinError } from '../graph/errors.ts'
-import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
+import { type HostTensor, hostTensor, zeros } from '../graph/host-tensor.ts'
 import { sizeOf } from '../graph/shape.ts'
 import { Model } from '../nn/model.ts'
 import type { Network } from '../nn/network.ts'
@@ -107,9 +107,10 @@ async function prepareTraining(
   state: State,
 ): Promise<Prepared> {
   const plan = { stepsPerEpoch: 1, totalSteps: 1 }
-  const engine = new Engine(state, new Model(network, { seed, device: state.device }), method, { optimizer, seed })
+  const model = new Model(network, { seed, device: state.device })
+  const engine = new Engine(state, model, method, { optimizer, seed })
   await engine.setup(noData(network), plan)
-  const initial: ReadonlyMap<string, HostTensor> = await state.read()
+  const reset = await resetOf(state, model)
   const { program, stages, metrics } = await engine.compile(plan)
   return {
     name,
@@ -118,11 +119,29 @@ async function prepareTraining(
     stages,
     state,
     metrics,
-    reset: () => state.restore(initial, 'the initial state'),
+    reset,
     dispose: () => {
       disposeStages(stages)
       state.dispose()
     },
+  }
+}
+
+/** Writes the present contents of the state again. Keeps no second copy of what the model has, nor of zeros: they are most of a large state. */
+async function resetOf(state: State, model: Model): Promise<() => Promise<void>> {
+  const variables = new Set(model.network.variables.map((v) => v.name))
+  const kept = new Map<string, HostTensor>()
+  for (const name of state.names(true)) {
+    if (variables.has(name)) continue
+    const value = await state.get(name).read()
+    if (value.data.some((v) => v !== 0)) kept.set(name, value)
+  }
+  return async () => {
+    for (const name of state.names(true)) {
+      const tensor = state.get(name)
+      const value = variables.has(name) ? model.value(name) : kept.get(name)
+      await tensor.write(value ?? hostTensor(zeros(tensor.dtype, tensor.size), tensor.shape, tensor.dtype))
+    }
   }
 }
 

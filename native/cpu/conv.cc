@@ -13,8 +13,8 @@
 
 #include "cpu/conv_direct.h"
 #include "cpu/conv_narrow.h"
+#include "cpu/conv_winograd.h"
 #include "cpu/dnnl.h"
-#include "cpu/winograd_bf16.h"
 #include "cpu/winograd_weights.h"
 #include "ops/registry.h"
 
@@ -25,6 +25,7 @@ namespace {
 size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Winograd F(4x4, 3x3) or the direct algorithm: a fixed rule, because a measured choice would not repeat bit for bit in another process.
+// This is the rule for oneDNN's kernels; with AVX-512 our own are asked first (conv_winograd.h, winograd_weights.h).
 // GFLOP/s on two Zen 4 cores, direct / Winograd (forward, input gradient, weight gradient):
 //   batch 64:  16->16 at 8x8    268/213  269/210  234/159      16->16 at 32x32  171/166  237/164  197/272
 //              16->32 at 8x8    272/304  272/323  192/215      16->32 at 32x32  233/222  224/308  195/334
@@ -32,7 +33,7 @@ size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 //              64->64 at 16x16  248/564  247/562  221/434      128->128 at 2x2  304/130  341/129  201/149
 //   640->640 at 8x8: batch 4  258/314  260/306  196/265, batch 16  269/572  266/568  195/500;  64->64 at 8x8: batch 1  237/86, batch 8  270/357 273/232 234/203
 // So: enough channels on both sides, tiles that are mostly full, and enough tiles to amortise the transformed weights.
-// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever oneDNN has it, =auto (or unset) follows the rule.
+// LANGEVIN_WINOGRAD=0 never takes it, =1 wherever it exists, =auto (or unset) follows the rule.
 std::string winograd_setting() {
   const char* variable = std::getenv("LANGEVIN_WINOGRAD");
   const std::string setting = variable == nullptr || *variable == 0 ? "auto" : variable;
@@ -299,47 +300,6 @@ class NarrowConvKernel : public Kernel {
   NarrowConv conv_;
 };
 
-// bfloat16 by Winograd. Kernels of one plan share the transformed weights of a parameter; the first of them makes and keeps them.
-class WinogradKernel : public Kernel {
- public:
-  WinogradKernel(const Instruction& in, const WinogradBf16& conv)
-      : conv_(conv), half_(is_half(in.outputs[0].layout)), bias_(in.inputs.size() > 2), parameter_(in.input_is_parameter[1]) {
-    if (!parameter_) return;
-    std::weak_ptr<PackedParameter>& known = (*in.parameters)[std::to_string(in.input_values[1]) + (conv.turned ? " winograd turned" : " winograd")];
-    packed_ = known.lock();
-    if (packed_) return;
-    packed_ = std::make_shared<PackedParameter>();
-    known = packed_;
-    owner_ = true;
-  }
-
-  const char* kind() const override { return "bf16"; }
-  size_t workspace() const override { return align64(conv_.workspace()) + (parameter_ ? 0 : conv_.packed_bytes()); }
-  size_t persistent() const override { return owner_ ? conv_.packed_bytes() : 0; }
-
-  void run(const KernelArgs& args) override {
-    const float* weights = static_cast<const float*>(args.inputs[1]);
-    const void* packed;
-    if (!parameter_) {
-      void* place = static_cast<char*>(args.workspace) + align64(conv_.workspace());
-      conv_.pack(weights, place);
-      packed = place;
-    } else {
-      if (owner_ && (packed_->version != args.input_versions[1] || packed_->memory != args.persistent)) {
-        conv_.pack(weights, args.persistent);
-        *packed_ = {args.input_versions[1], args.persistent};
-      }
-      packed = packed_->memory;
-    }
-    conv_.run(args.inputs[0], packed, bias_ ? static_cast<const float*>(args.inputs[2]) : nullptr, args.outputs[0], half_, args.workspace);
-  }
-
- private:
-  WinogradBf16 conv_;
-  bool half_, bias_, parameter_, owner_ = false;
-  std::shared_ptr<PackedParameter> packed_;
-};
-
 // Weight gradients by our own Winograd, of operands in blocks of 16 in either precision.
 class WinogradWeightsKernel : public Kernel {
  public:
@@ -366,9 +326,11 @@ std::unique_ptr<Kernel> make_convolution(const Instruction& in, ConvDirection di
   const TensorDesc& y = direction == ConvDirection::Forward ? in.outputs[0] : direction == ConvDirection::InputGrad ? in.inputs[0] : in.inputs[1];
   NarrowConv narrow;
   if (NarrowConv::from(direction, g, in.inputs[0].layout, in.outputs[0].layout, &narrow)) return std::make_unique<NarrowConvKernel>(narrow);
-  WinogradBf16 winograd;
-  const bool half_source = block_of(in.outputs[0].layout) == 16 && in.inputs[0].layout == Layout::Blocked16Half;
-  if (half_source && winograd_setting() != "0" && WinogradBf16::from(direction, g, &winograd)) return std::make_unique<WinogradKernel>(in, winograd);
+  const std::string setting = winograd_setting();
+  if (setting != "0") {
+    std::unique_ptr<Kernel> kernel = make_winograd_kernel(in, direction, g, setting == "1");
+    if (kernel) return kernel;
+  }
   WinogradWeights weights;
   if (choose_winograd_weights(in, direction, g, &weights)) return std::make_unique<WinogradWeightsKernel>(weights);
   if (!g.empty()) {

@@ -20,24 +20,31 @@ bool float_tile_available() {
 
 namespace {
 
-template <int M, int N>
+template <int M, int N, bool Add>
 AVX512_CODE void multiply(const FloatTile& t, int64_t first) {
   const int64_t row = t.row, step = t.step, ldb = t.ldb;
   const float *a = t.a + first * row, *b = t.b;
   float* c = t.c + first * t.ldc;
   __m512 sum[M][N];
+  AVX512_UNROLL
   for (int i = 0; i < M; ++i) {
-    for (int j = 0; j < N; ++j) sum[i][j] = t.add ? _mm512_loadu_ps(c + i * t.ldc + 16 * j) : _mm512_setzero_ps();
+    AVX512_UNROLL
+    for (int j = 0; j < N; ++j) sum[i][j] = Add ? _mm512_loadu_ps(c + i * t.ldc + 16 * j) : _mm512_setzero_ps();
   }
   for (int64_t k = 0; k < t.k; ++k, a += step, b += ldb) {
     __m512 column[N];
+    AVX512_UNROLL
     for (int j = 0; j < N; ++j) column[j] = _mm512_loadu_ps(b + 16 * j);
+    AVX512_UNROLL
     for (int i = 0; i < M; ++i) {
       const __m512 element = _mm512_set1_ps(a[i * row]);
+      AVX512_UNROLL
       for (int j = 0; j < N; ++j) sum[i][j] = _mm512_fmadd_ps(element, column[j], sum[i][j]);
     }
   }
+  AVX512_UNROLL
   for (int i = 0; i < M; ++i) {
+    AVX512_UNROLL
     for (int j = 0; j < N; ++j) _mm512_storeu_ps(c + i * t.ldc + 16 * j, sum[i][j]);
   }
 }
@@ -45,23 +52,24 @@ AVX512_CODE void multiply(const FloatTile& t, int64_t first) {
 // `rows` rows, at most M.
 template <int M, int N>
 void multiply_rows(const FloatTile& t, int64_t first, int64_t rows) {
-  if (rows == M) return multiply<M, N>(t, first);
+  if (rows == M) return t.add ? multiply<M, N, true>(t, first) : multiply<M, N, false>(t, first);
   if constexpr (M > 1) multiply_rows<M - 1, N>(t, first, rows);
 }
 
-template <int M, int N>
+// Six rows for narrow panels too: of more rows, addresses no longer fit the registers.
+template <int N>
 void multiply_all(const FloatTile& t) {
-  for (int64_t i = 0; i < t.m; i += M) multiply_rows<M, N>(t, i, std::min<int64_t>(M, t.m - i));
+  for (int64_t i = 0; i < t.m; i += 6) multiply_rows<6, N>(t, i, std::min<int64_t>(6, t.m - i));
 }
 
 }  // namespace
 
 void float_multiply(const FloatTile& t) {
   switch (t.n / 16) {
-    case 1: return multiply_all<8, 1>(t);
-    case 2: return multiply_all<8, 2>(t);
-    case 3: return multiply_all<8, 3>(t);
-    default: return multiply_all<6, 4>(t);
+    case 1: return multiply_all<1>(t);
+    case 2: return multiply_all<2>(t);
+    case 3: return multiply_all<3>(t);
+    default: return multiply_all<4>(t);
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "cpu/bf16_target.h"
 #include "cpu/bfloat16.h"
+#include "cpu/winograd_taps.h"
 
 namespace langevin {
 
@@ -117,17 +118,6 @@ BF16_INLINE void transform_weights(const __m512 g[9], __m256i out[16]) {
   }
 }
 
-// The nine taps of 16 result channels r.. for source channel s.
-BF16_INLINE void load_taps(const WinogradBf16& conv, const float* weights, int64_t r, int64_t s, __m512 g[9]) {
-  __m512i rows[16];
-  for (int64_t i = 0; i < 16; ++i) {
-    const float* from = weights + (conv.turned ? s * conv.o + r + i : (r + i) * conv.c + s) * 9;
-    rows[i] = _mm512_maskz_loadu_epi32(0x1ff, from);
-  }
-  turn(rows);
-  for (int k = 0; k < 9; ++k) g[k] = _mm512_castsi512_ps(rows[conv.turned ? 8 - k : k]);
-}
-
 // Result channels r .. r + 15; out: position 0 of the panel, `width` words a pair and `position` words a position.
 BF16_CODE void pack_block(const WinogradBf16& conv, const float* weights, int64_t r, uint32_t* out, int64_t width, int64_t position) {
   for (int64_t p = 0; p < conv.c / 2; ++p, out += width) {
@@ -152,21 +142,8 @@ void pack_block(const WinogradBf16&, const float*, int64_t, uint32_t*, int64_t, 
 
 }  // namespace
 
-bool WinogradBf16::from(ConvDirection direction, const ConvGeometry& g, WinogradBf16* conv) {
-  if (direction == ConvDirection::WeightGrad || g.kh != 3 || g.kw != 3 || g.groups != 1 || g.empty()) return false;
-  if (g.stride[0] != 1 || g.stride[1] != 1 || g.dilation[0] != 1 || g.dilation[1] != 1 || g.c % 16 != 0 || g.o % 16 != 0) return false;
-  WinogradBf16 v;
-  v.n = g.n, v.turned = direction == ConvDirection::InputGrad, v.threads = std::max(1, omp_get_max_threads());
-  if (v.turned) {
-    v.c = g.o, v.h = g.oh, v.w = g.ow, v.o = g.c, v.oh = g.h, v.ow = g.w;
-    v.pad[0] = 2 - g.pad[0], v.pad[1] = 2 - g.pad[1];
-  } else {
-    v.c = g.c, v.h = g.h, v.w = g.w, v.o = g.o, v.oh = g.oh, v.ow = g.ow;
-    v.pad[0] = g.pad[0], v.pad[1] = g.pad[1];
-  }
-  if (v.c * v.o < 32 * 32 || v.tiles() < 16) return false;
-  *conv = v;
-  return true;
+bool WinogradBf16::from(ConvDirection direction, const ConvGeometry& g) {
+  return WinogradShape::from(direction, g) && c * o >= 32 * 32 && tiles() >= 16;
 }
 
 void WinogradBf16::pack(const float* weights, void* packed) const {
@@ -218,7 +195,7 @@ void WinogradBf16::products(const void* v, int64_t stride, const void* packed, i
   }
 }
 
-void WinogradBf16::untransform(const float* m, int64_t panel, int64_t first, int64_t count, const float* bias, void* result, bool half) const {
+void WinogradBf16::untransform(const float* m, int64_t panel, int64_t first, int64_t count, const float* bias, void* result) const {
   const int64_t across = tile_columns(), down = tile_rows(), channel = panel * kPanelB, width = bf16_panel_width(o, panel, kPanelB);
   for (int64_t t = first; t < first + count;) {
     const int64_t image = t / (across * down), y = t / across % down, left = t % across, row = std::min(across - left, first + count - t);
@@ -230,7 +207,7 @@ void WinogradBf16::untransform(const float* m, int64_t panel, int64_t first, int
   }
 }
 
-void WinogradBf16::run_apart(int thread, const void* source, const void* packed, const float* bias, void* result, bool half, char* workspace) const {
+void WinogradBf16::run_apart(int thread, const void* source, const void* packed, const float* bias, void* result, char* workspace) const {
   const int64_t sums = kP * kRun * kPanelB * 4, own = kP * kRun * c * 2;
   char* v = workspace + thread * (own + sums);
   float* m = reinterpret_cast<float*>(v + own);
@@ -240,13 +217,13 @@ void WinogradBf16::run_apart(int thread, const void* source, const void* packed,
     transform(source, t, t + count, kRun * c, v);
     for (int64_t p = 0; p < panels_of(o); ++p) {
       products(v, kRun * c, packed, p, count, m);
-      untransform(m, p, t, count, bias, result, half);
+      untransform(m, p, t, count, bias, result);
     }
   }
 }
 
 // Called by every thread of a team; they meet between transforming and multiplying.
-void WinogradBf16::run_shared(int thread, const void* source, const void* packed, const float* bias, void* result, bool half, char* workspace) const {
+void WinogradBf16::run_shared(int thread, const void* source, const void* packed, const float* bias, void* result, char* workspace) const {
   const int64_t all = round(), stride = all * c;
   uint16_t* v = reinterpret_cast<uint16_t*>(workspace);
   float* m = reinterpret_cast<float*>(workspace + kP * stride * 2) + thread * kP * kRun * kPanelB;
@@ -261,22 +238,22 @@ void WinogradBf16::run_shared(int thread, const void* source, const void* packed
         if ((p * kPanelB * runs + r * bf16_panel_width(o, p, kPanelB)) * threads / (o * runs) != thread) continue;
         const int64_t t = r * kRun, some = std::min(kRun, count - t);
         products(v + t * c, stride, packed, p, some, m);
-        untransform(m, p, first + t, some, bias, result, half);
+        untransform(m, p, first + t, some, bias, result);
       }
     }
 #pragma omp barrier
   }
 }
 
-void WinogradBf16::run(const void* source, const void* packed, const float* bias, void* result, bool half, void* workspace) const {
+void WinogradBf16::run(const void* source, const void* packed, const float* bias, void* result, void* workspace) const {
   char* place = static_cast<char*>(workspace);
-  if (threads == 1) return run_apart(0, source, packed, bias, result, half, place);
+  if (threads == 1) return run_apart(0, source, packed, bias, result, place);
   const bool together = shared();
 #pragma omp parallel num_threads(threads)
   {
     const int t = omp_get_thread_num();
-    if (together) run_shared(t, source, packed, bias, result, half, place);
-    else run_apart(t, source, packed, bias, result, half, place);
+    if (together) run_shared(t, source, packed, bias, result, place);
+    else run_apart(t, source, packed, bias, result, place);
   }
 }
 

@@ -3,41 +3,37 @@
 // direct sum by 0.2%); F(4x4) at its best points, 0, ±3/4, ±3/2, would be off by 1.2%, which is why it is not used.
 #pragma once
 
-#include "ops/geometry.h"
+#include "cpu/winograd_shape.h"
 
 namespace langevin {
 
-struct WinogradBf16 {
+struct WinogradBf16 : WinogradShape {
   static constexpr int64_t kPositions = 16;
 
-  int64_t n = 0, c = 0, h = 0, w = 0;  // source, bfloat16 in blocks of 16
-  int64_t o = 0, oh = 0, ow = 0;       // result, in blocks of 16
-  int64_t pad[2] = {0, 0};             // top, left: result row y reads source rows y - pad[0] .. y - pad[0] + 2
-  bool turned = false;                 // an input gradient: weights [c,o,3,3] turned round, else [o,c,3,3]
-  int threads = 1;
+  bool half = false;  // of the result; else float32
 
-  // True where the geometry is of this kind and large enough to gain; then *conv holds it.
-  static bool from(ConvDirection direction, const ConvGeometry& g, WinogradBf16* conv);
+  // False where the geometry is not of this kind or too small to gain.
+  bool from(ConvDirection direction, const ConvGeometry& g);
 
   size_t packed_bytes() const { return static_cast<size_t>(kPositions * c * o) * 2; }
   void pack(const float* weights, void* packed) const;
 
   size_t workspace() const;
-  // `bias` may be null; `half`: the result is bfloat16.
-  void run(const void* source, const void* packed, const float* bias, void* result, bool half, void* workspace) const;
+  // The source is bfloat16; `bias` may be null.
+  void run(const void* source, const void* packed, const float* bias, void* result, void* workspace) const;
 
  private:
   int64_t tile_rows() const { return (oh + 1) / 2; }
   int64_t tile_columns() const { return (ow + 1) / 2; }
-  int64_t tiles() const { return n * tile_rows() * tile_columns(); }
+  int64_t tiles() const { return WinogradShape::tiles(2); }
   bool shared() const;
   int64_t round() const;  // tiles transformed before their products, where threads share them
 
   void transform(const void* source, int64_t first, int64_t end, int64_t stride, void* v) const;
   void products(const void* v, int64_t stride, const void* packed, int64_t panel, int64_t count, float* m) const;
-  void untransform(const float* m, int64_t panel, int64_t first, int64_t count, const float* bias, void* result, bool half) const;
-  void run_apart(int thread, const void* source, const void* packed, const float* bias, void* result, bool half, char* workspace) const;
-  void run_shared(int thread, const void* source, const void* packed, const float* bias, void* result, bool half, char* workspace) const;
+  void untransform(const float* m, int64_t panel, int64_t first, int64_t count, const float* bias, void* result) const;
+  void run_apart(int thread, const void* source, const void* packed, const float* bias, void* result, char* workspace) const;
+  void run_shared(int thread, const void* source, const void* packed, const float* bias, void* result, char* workspace) const;
 };
 
 }  // namespace langevin

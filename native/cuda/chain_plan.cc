@@ -112,9 +112,14 @@ class Analysis {
       out_.steps.push_back(std::move(step));
     }
     std::reverse(out_.steps.begin(), out_.steps.end());
-    for (ChainStep& step : out_.steps) {
-      if (!understand(step)) return false;
+    std::vector<ChainStep> understood;
+    for (const ChainStep& step : out_.steps) {
+      for (ChainStep& part : parts_of(step)) {
+        if (!understand(part)) return false;
+        understood.push_back(std::move(part));
+      }
     }
+    out_.steps = std::move(understood);
     for (ChainCarry& c : out_.carries) {
       if (value(c.from).rows != value(c.to).rows) return false;
     }
@@ -130,6 +135,30 @@ class Analysis {
       if (live[i]) list.push_back(code.inputs[i]);
     }
     return list;
+  }
+
+  // A loop may make rows and things of another kind that happen to have its shape: then it is several.
+  std::vector<ChainStep> parts_of(const ChainStep& step) const {
+    if (plan_.code[static_cast<size_t>(step.code)].op != op_loop) return {step};
+    std::vector<ChainStep> kinds(4), parts;
+    for (int o : step.outputs) {
+      ChainStep alone;
+      alone.code = step.code;
+      alone.outputs = {o};
+      bool rows = false, once = true;
+      for (int v : operands(alone)) {
+        const ChainValue& known = out_.values[static_cast<size_t>(shown(v))];
+        rows = rows || known.rows;
+        once = once && known.once;
+      }
+      ChainStep& kind = kinds[static_cast<size_t>(2 * rows + once)];
+      kind.code = step.code;
+      kind.outputs.push_back(o);
+    }
+    for (ChainStep& kind : kinds) {
+      if (!kind.outputs.empty()) parts.push_back(std::move(kind));
+    }
+    return parts;
   }
 
   // A view of rows shows the same rows.
@@ -273,7 +302,9 @@ class Analysis {
   int made_at(int v) const {
     for (size_t s = 0; s < out_.steps.size(); ++s) {
       const DecodedCode& code = plan_.code[static_cast<size_t>(out_.steps[s].code)];
-      if (std::find(code.outputs.begin(), code.outputs.end(), v) != code.outputs.end()) return static_cast<int>(s);
+      for (int o : out_.steps[s].outputs) {
+        if (code.outputs[static_cast<size_t>(o)] == v) return static_cast<int>(s);
+      }
     }
     return 0;
   }

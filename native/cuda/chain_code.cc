@@ -20,7 +20,7 @@ std::string str(int64_t n) { return std::to_string(n); }
 const char* shared_type(DType t) { return t == DType::F32 ? "float" : "int32_t"; }
 const char* memory_type(DType t) { return t == DType::F32 ? "float" : t == DType::I32 ? "int32_t" : "uint8_t"; }
 
-// Where an operand of an iteration space lies: elements between neighbours on each dimension (0 where it repeats), after merging nothing.
+// Elements between neighbours of an operand on each dimension of an iteration space; 0 where it repeats.
 Shape strides_in(const Shape& shape, const Shape& space) {
   Shape strides(space.size(), 0);
   int64_t run = 1;

@@ -4,6 +4,7 @@
  */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { recordChainStep } from '../../lib/bench/methods.ts'
+import { prepare as prepareWorkload } from '../../lib/bench/prepare.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import { Model } from '../../lib/nn/model.ts'
 import { mlpNetwork } from '../../lib/nn/networks.ts'
@@ -189,6 +190,28 @@ where('chains in one kernel', () => {
     expect(made[1]).toBe(0)
     expect(made[2]).toBeGreaterThanOrEqual(each[2] as number) // too few rounds
     expect(made[3]).toBe(2)
+  })
+
+  test('training steps, recorded with all that follows the chain', async () => {
+    const w = {
+      net: 'mlp',
+      dims: [2, 32, 32, 1],
+      act: 'silu',
+      batch: 40,
+      k: 10,
+      lr: 0.001,
+      unit: 'training step',
+    } as const
+    const [gpu, host] = [await prepareWorkload('pcd_mlp', w, 'cuda'), await prepareWorkload('pcd_mlp', w, 'cpu')]
+    for (let run = 0; run < 4; run++) {
+      const [have, want] = [await gpu.program.run(2), await host.program.run(2)]
+      have.metrics.forEach((m, i) => {
+        expect(Math.abs(m - (want.metrics[i] as number))).toBeLessThan(1e-5)
+      })
+      expect(have.kernels).toBeLessThan(want.kernels / 2)
+    }
+    gpu.dispose()
+    host.dispose()
   })
 
   test('weights that do not fit into shared memory run step by step', async () => {

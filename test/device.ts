@@ -25,5 +25,5 @@ const TF32 = 2 ** -11
  */
 export function tolerance(onCpu: number, least = 0): number {
   if (!elsewhere) return onCpu
-  return Math.max(onCpu, least, tf32 ? 8 * TF32 : 0)
+  return Math.max(onCpu, least, tf32 ? 16 * TF32 : 0)
 }

@@ -29,7 +29,12 @@ export async function measureCeilings(device: Device, signal?: AbortSignal): Pro
 }
 
 /** Seconds of the fastest run. */
-async function fastest(device: Device, inputs: readonly Tensor[], output: Tensor, signal?: AbortSignal): Promise<number> {
+async function fastest(
+  device: Device,
+  inputs: readonly Tensor[],
+  output: Tensor,
+  signal?: AbortSignal,
+): Promise<number> {
   const plan = await compileGraph(device, inputs, [{ tensor: output }])
   const bound = inputs.map((t) => DeviceTensor.empty(device, t.dtype, t.shape))
   const result = DeviceTensor.empty(device, output.dtype, output.shape)

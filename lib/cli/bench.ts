@@ -19,7 +19,11 @@ export const benchCommand: CommandSpec = {
       help: "also kernels, reorders and memory, and where the time goes by kernel, against the machine's ceilings",
     },
   },
-  examples: ['langevin bench --only langevin_mlp,dsm_mlp', 'langevin bench --json --threads 2 --profile', 'langevin bench --device cuda'],
+  examples: [
+    'langevin bench --only langevin_mlp,dsm_mlp',
+    'langevin bench --json --threads 2 --profile',
+    'langevin bench --device cuda',
+  ],
   run: bench,
 }
 

@@ -38,7 +38,7 @@ const common: Readonly<Record<string, OptionSpec>> = {
   device: {
     type: 'string',
     value: 'NAME',
-    help: "cpu, cuda, cuda:1, or auto: a GPU where there is one (default: LANGEVIN_DEVICE, else cpu)",
+    help: 'cpu, cuda, cuda:1, or auto: a GPU where there is one (default: LANGEVIN_DEVICE, else cpu)',
   },
   json: { type: 'boolean', help: 'one JSON object a line on standard output, for machines' },
   help: { type: 'boolean', short: 'h', help: 'show this text' },

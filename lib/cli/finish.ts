@@ -136,9 +136,9 @@ function truthOf(data: DataSpec): ((x: Tensor) => Tensor) | undefined {
 
 function summary(e: Evaluation): Record<string, unknown> {
   const { accuracy, nll, ece, ood, frechet, likelihood, divergence, quality, kid, inception, chains, notes } = e
-  const { attacks, seconds, peakRssBytes } = e
+  const { attacks, seconds, peakRssBytes, peakDeviceBytes } = e
   const figures = { likelihood, divergence, quality, kid, inception, chains, attacks, notes }
-  return { accuracy, nll, ece, ood, frechet, ...figures, seconds, peakRssBytes }
+  return { accuracy, nll, ece, ood, frechet, ...figures, seconds, peakRssBytes, peakDeviceBytes }
 }
 
 /** The evaluation as a few lines. */
@@ -154,7 +154,9 @@ export function showEvaluation(e: Evaluation): string {
     lines.push(`AUROC against ${set.padEnd(10)} ${parts.join('   ')}`)
   }
   lines.push(...(e.attacks ?? []).map(attackLine), ...sampleLines(e), ...(e.notes ?? []))
-  lines.push(`evaluated in ${e.seconds.toFixed(1)} s, peak memory ${(e.peakRssBytes / 2 ** 20).toFixed(0)} MiB`)
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
+  const device = e.peakDeviceBytes === undefined ? '' : `, of the device ${mebibytes(e.peakDeviceBytes)}`
+  lines.push(`evaluated in ${e.seconds.toFixed(1)} s, peak memory ${mebibytes(e.peakRssBytes)}${device}`)
   return lines.join('\n')
 }
 

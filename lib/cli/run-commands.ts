@@ -1,9 +1,7 @@
-/** `langevin evaluate` and `info`: thin over the public API. */
+/** `langevin evaluate`: thin over the public API. */
 import type { Dataset } from '../data/dataset.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import { oodNames } from '../data/ood.ts'
-import { addonInfo } from '../runtime/addon.ts'
-import { packageVersion } from '../runtime/version.ts'
 import { openRun } from '../trainers/run.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { parseEvaluation, type TrainConfig } from './config.ts'
@@ -111,25 +109,4 @@ function likelihoodOf(logZ: string): unknown {
   if (logZ === 'none') return false
   const value = Number(logZ)
   return { logZ: logZ.trim() === '' || Number.isNaN(value) ? logZ : value }
-}
-
-export const infoCommand: CommandSpec = {
-  name: 'info',
-  positionals: [],
-  summary: 'Tells the versions, the instruction set and threads in use, and which devices there are.',
-  options: {},
-  examples: ['langevin info --json'],
-  run: async (context) => {
-    const addon = addonInfo()
-    const value = {
-      langevin: packageVersion(),
-      node: process.version,
-      platform: `${process.platform}-${process.arch}`,
-      ...addon,
-      devices: ['cpu'],
-    }
-    const { ops, loopOps, ...rest } = value
-    const text = Object.entries(rest).map(([k, v]) => `${k.padEnd(10)} ${Array.isArray(v) ? v.join(', ') : String(v)}`)
-    context.print([...text, `kernels    ${ops.length} ops, ${loopOps.length} fused elementwise ops`].join('\n'), value)
-  },
 }

@@ -4,13 +4,14 @@ import type { Dataset } from '../data/index.ts'
 import { type DataSpec, loadDataset } from '../data/load.ts'
 import type { EventRow, MetricsRow } from '../evaluation/metrics-row.ts'
 import { LangevinError } from '../graph/errors.ts'
-import type { Device } from '../runtime/devices.ts'
+import { type Device, deviceMemory } from '../runtime/devices.ts'
 import { methods } from '../trainers/methods.ts'
 import { Trainer } from '../trainers/trainer.ts'
 import type { CommandContext, CommandSpec } from './command.ts'
 import { readConfig, type TrainConfig } from './config.ts'
 import { resolveEvaluation } from './evaluation-paths.ts'
 import { evaluationData, finish } from './finish.ts'
+import { showBytes } from './info.ts'
 import { networkModel } from './network.ts'
 import { makeProgress, showSeconds } from './progress.ts'
 
@@ -71,8 +72,18 @@ async function train(context: CommandContext): Promise<void> {
   }
   progress.end()
   const wall = showSeconds((performance.now() - started) / 1000)
-  const trained = `trained ${last?.step ?? total} steps in ${showSeconds(last?.seconds ?? 0)} (${wall} with setup${resumed ? ', since it was resumed' : ''})`
-  context.print(trained, { event: 'trained', step: last?.step ?? total, seconds: last?.seconds ?? null, out })
+  const device = trainer.model.device
+  const peak = device === 'cpu' ? undefined : (await deviceMemory(device)).peak
+  const memory = peak === undefined ? '' : `, peak memory of ${device} ${showBytes(peak)}`
+  const trained = `trained ${last?.step ?? total} steps in ${showSeconds(last?.seconds ?? 0)} (${wall} with setup${resumed ? ', since it was resumed' : ''})${memory}`
+  context.print(trained, {
+    event: 'trained',
+    step: last?.step ?? total,
+    seconds: last?.seconds ?? null,
+    out,
+    device,
+    peakDeviceBytes: peak,
+  })
   await finish({
     context,
     trained: trainer,

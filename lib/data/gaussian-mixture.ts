@@ -6,8 +6,8 @@ import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import * as ops from '../ops/index.ts'
-import { HostRandom } from '../runtime/host-random.ts'
 import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
+import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram, type Program } from '../runtime/program.ts'
 import { Recorder, runStage, State } from '../runtime/state.ts'
 import { invertLower } from '../samplers/distributions.ts'
@@ -61,7 +61,11 @@ export async function fitGaussianMixture(data: Dataset, options: GaussianMixture
   checkOptions(data, { k, iterations, tolerance, jitter })
   const pace = new Pace(1, undefined, signal)
   const x = data.normalized()
-  const step = await Expectation.make(hostTensor(x.data, [data.count, data.dimensions]), k, chosenDevice(options.device))
+  const step = await Expectation.make(
+    hostTensor(x.data, [data.count, data.dimensions]),
+    k,
+    chosenDevice(options.device),
+  )
   try {
     let mixture =
       options.start === undefined ? await begin(x, data, options, jitter, pace) : given(options.start, data, k)

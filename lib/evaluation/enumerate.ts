@@ -41,7 +41,13 @@ export async function enumerateStates(model: Model, options: EnumerateOptions = 
   const base = kind === 'binary' ? 2 : (shape.at(-1) as number)
   const sites = sizeOf(kind === 'binary' ? shape : shape.slice(0, -1))
   const count = checkStates('enumerateStates', base, sites, 22)
-  const work = { device: model.device, tensors: Object.fromEntries(model.stateDict()), rows: count, columns: sizeOf(shape), signal }
+  const work = {
+    device: model.device,
+    tensors: Object.fromEntries(model.stateDict()),
+    rows: count,
+    columns: sizeOf(shape),
+    signal,
+  }
   const { energy } = await overRows(work, (index, read) => {
     const x = kind === 'binary' ? binaryRows(index, sites) : ops.oneHot(digitRows(index, sites, base), base)
     const scaled = off === 0 && on === 1 ? x : ops.add(ops.mul(x, on - off), off)

@@ -116,6 +116,8 @@ export interface Evaluation {
   readonly seconds: number
   /** Largest resident set of the process so far. */
   readonly peakRssBytes: number
+  /** Of a model on another device than the CPU: the most bytes of its memory that the process has held so far. */
+  readonly peakDeviceBytes?: number
 }
 
 /**

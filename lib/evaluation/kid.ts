@@ -2,9 +2,10 @@
  * The kernel inception distance (Binkowski et al. 2018): the unbiased MMD² of features with a cubic kernel, over random subsets.
  * Unlike the Frechet distance it has no bias with few samples. The feature network is the caller's: none is shipped.
  */
-import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
+
 import type { HostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
+import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, State } from '../runtime/state.ts'
 import { checkCount } from './checks.ts'

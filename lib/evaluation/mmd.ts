@@ -2,11 +2,12 @@
  * The maximum mean discrepancy between two samples (Gretton et al. 2012, "A kernel two-sample test"): the unbiased estimate of MMD²,
  * its standard error, and a permutation test. All kernel matrices are computed natively, block by block. KID is in kid.ts.
  */
-import type { DeviceOption } from '../runtime/devices.ts'
+
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import type { DeviceOption } from '../runtime/devices.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { checkCount } from './checks.ts'
 import { medianDistance, pooledCentred, sameRow, squaredDistances, type TwoSamples, twoSamples } from './pairs.ts'
@@ -34,14 +35,15 @@ export interface PolynomialKernel {
 }
 
 /** Kernel and test. */
-export type MmdOptions = (DistanceKernel | PolynomialKernel) & DeviceOption & {
-  /** Random relabellings for the p-value; 0 for none. Default 200. */
-  readonly permutations?: number
-  /** Default 0. */
-  readonly seed?: number
-  /** Stops between blocks with the signal's reason. */
-  readonly signal?: AbortSignal
-}
+export type MmdOptions = (DistanceKernel | PolynomialKernel) &
+  DeviceOption & {
+    /** Random relabellings for the p-value; 0 for none. Default 200. */
+    readonly permutations?: number
+    /** Default 0. */
+    readonly seed?: number
+    /** Stops between blocks with the signal's reason. */
+    readonly signal?: AbortSignal
+  }
 
 export interface MmdResult {
   /** The unbiased estimate of MMD². Its mean is 0 for equal distributions, so it may be negative. */
@@ -154,12 +156,7 @@ interface RowSums {
   readonly overY: ArrayLike<number>
 }
 
-async function rowSums(
-  { n, m }: TwoSamples,
-  pooled: HostTensor,
-  kernel: Kernel,
-  run: RowRun,
-): Promise<RowSums> {
+async function rowSums({ n, m }: TwoSamples, pooled: HostTensor, kernel: Kernel, run: RowRun): Promise<RowSums> {
   const total = n + m
   const work = { ...run, tensors: { z: pooled }, rows: total, columns: total }
   const { overX, overY } = await overRows(work, (index, read) => {

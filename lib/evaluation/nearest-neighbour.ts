@@ -2,9 +2,10 @@
  * The two-sample test by nearest neighbours (Schilling 1986; Lopez-Paz & Oquab 2017, section 4.3): in the pooled samples, how often is
  * a point's nearest other point of its own sample? Nothing is trained. The test by a trained classifier is in two-sample.ts.
  */
-import type { DeviceOption } from '../runtime/devices.ts'
+
 import type { HostTensor } from '../graph/host-tensor.ts'
 import * as ops from '../ops/index.ts'
+import type { DeviceOption } from '../runtime/devices.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { checkCount } from './checks.ts'
 import { pooledCentred, sameRow, squaredDistances, twoSamples } from './pairs.ts'

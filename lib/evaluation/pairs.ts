@@ -98,12 +98,7 @@ const medianPoints = 1000
  * `what` asked for it, for messages.
  * Throws LangevinError E_DATA where it is 0: more than half of the pairs are equal.
  */
-export async function medianDistance(
-  what: string,
-  pooled: HostTensor,
-  seed: number,
-  run: RowRun,
-): Promise<number> {
+export async function medianDistance(what: string, pooled: HostTensor, seed: number, run: RowRun): Promise<number> {
   const [rows = 0, d = 0] = pooled.shape
   const n = Math.min(rows, medianPoints)
   const chosen = n === rows ? pooled : takeRows(pooled, new HostRandom(seed).permutation(rows).subarray(0, n))

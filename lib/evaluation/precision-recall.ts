@@ -2,10 +2,11 @@
  * Whether samples are like the data (precision, density) and whether all of the data is met (recall, coverage), by balls that reach
  * from each point to its k-th nearest neighbour: Kynkäänniemi et al. 2019 and Naeem et al. 2020. In feature space for images.
  */
-import type { DeviceOption } from '../runtime/devices.ts'
+
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import * as ops from '../ops/index.ts'
+import type { DeviceOption } from '../runtime/devices.ts'
 import { checkCount } from './checks.ts'
 import { pooledCentred, sameRow, squaredDistances, twoSamples } from './pairs.ts'
 import { overRows, type RowRun, rowRun } from './row-blocks.ts'

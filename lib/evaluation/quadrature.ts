@@ -3,7 +3,7 @@
  * the mass and the grid is finer than the energy's features. The energy is evaluated natively in batches; sums are float64.
  * For more dimensions there is annealed importance sampling (ais.ts).
  */
-import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
+
 import { LangevinError } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { type Shape, sameShape, showShape, sizeOf } from '../graph/shape.ts'
@@ -11,6 +11,7 @@ import type { Tensor } from '../graph/tensor.ts'
 import { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
 import { compileGraph } from '../runtime/compile.ts'
+import { chosenDevice, type Device, type DeviceOption } from '../runtime/devices.ts'
 import { checkCount } from './checks.ts'
 import { logSumExp } from './log-weights.ts'
 
@@ -271,7 +272,13 @@ interface Evaluator {
   dispose(): void
 }
 
-async function evaluatorOf(what: string, density: LogDensity, grid: Grid, batch: number, device: Device | undefined): Promise<Evaluator> {
+async function evaluatorOf(
+  what: string,
+  density: LogDensity,
+  grid: Grid,
+  batch: number,
+  device: Device | undefined,
+): Promise<Evaluator> {
   if (density instanceof Model) {
     return { call: async (x) => (await density.energy(x, { batch })).map((e) => -e), dispose: () => {} }
   }

@@ -32,7 +32,8 @@ export async function rbmLogZ(
   const units = overHidden ? hidden : visible
   const states = checkStates('rbmLogZ', 2, units, options.maxUnits ?? 22)
   const work = {
-    device: model.device, tensors: Object.fromEntries(model.stateDict()),
+    device: model.device,
+    tensors: Object.fromEntries(model.stateDict()),
     rows: states,
     columns: visible + hidden,
     signal: options.signal,

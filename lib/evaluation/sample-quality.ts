@@ -2,9 +2,10 @@
  * How samples compare with data by the tests that need no network of one's own: maximum mean discrepancy, precision and recall, nearest
  * neighbours, a classifier, and for few dimensions the Stein discrepancy from the model itself. The tests stand one a file; here they are run together.
  */
-import type { DeviceOption } from '../runtime/devices.ts'
+
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
+import type { DeviceOption } from '../runtime/devices.ts'
 import { mmd } from './mmd.ts'
 import { nearestNeighbourTest } from './nearest-neighbour.ts'
 import { takeRows } from './pairs.ts'

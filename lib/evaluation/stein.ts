@@ -2,13 +2,14 @@
  * The kernel Stein discrepancy between a sample and a density of which only the score is known, so without log Z (Liu 2016; Chwialkowski
  * 2016; Gorham & Mackey 2017). All n² pairs are computed natively, in blocks of rows by matmul; sums are float64.
  */
-import type { DeviceOption } from '../runtime/devices.ts'
+
 import { LangevinError, suggestion } from '../graph/errors.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import { sameShape, showShape } from '../graph/shape.ts'
 import type { Tensor } from '../graph/tensor.ts'
 import { Model } from '../nn/model.ts'
 import * as ops from '../ops/index.ts'
+import type { DeviceOption } from '../runtime/devices.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'

@@ -2,7 +2,7 @@
  * The classifier two-sample test (Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests"): a small network learns to tell x
  * from y on one half; its accuracy on the other half, where chance is ½, tells whether the distributions differ. Trained natively.
  */
-import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
+
 import { grad } from '../autodiff/index.ts'
 import { type HostTensor, hostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
@@ -10,6 +10,7 @@ import { mlp } from '../nn/models.ts'
 import { Variables } from '../nn/variables.ts'
 import * as ops from '../ops/index.ts'
 import { makeOptimizer } from '../optim/optimizers.ts'
+import { chosenDevice, type DeviceOption } from '../runtime/devices.ts'
 import { HostRandom } from '../runtime/host-random.ts'
 import { makeProgram } from '../runtime/program.ts'
 import { keyFromSeed, Recorder, runStage, type Stage, State, zeroTensor } from '../runtime/state.ts'

@@ -48,10 +48,7 @@ export class GeneratorModel {
    * Initial values follow from `seed` (default 0) and the variables' names; with `values` (all variables by name) they are those instead.
    * @throws LangevinError E_CHECKPOINT for values that do not fit
    */
-  constructor(
-    generator: Generator,
-    options: GeneratorModelOptions = {},
-  ) {
+  constructor(generator: Generator, options: GeneratorModelOptions = {}) {
     const { seed = 0, values } = options
     this.device = chosenDevice(options.device)
     this.generator = generator
@@ -171,7 +168,11 @@ export class GeneratorModel {
       const weights = this.generator.variables.map((v) => ops.input(v.name, v.shape))
       const byName = new Map(weights.map((t, i) => [this.generator.variables[i]?.name, t]))
       const variables = new Variables((v) => byName.get(v.name) as Tensor)
-      pending = compileGraph(this.device, [...given, ...weights], [{ tensor: graph(given, { variables, norm: 'running' }) }])
+      pending = compileGraph(
+        this.device,
+        [...given, ...weights],
+        [{ tensor: graph(given, { variables, norm: 'running' }) }],
+      )
       this.plans.set(key, pending)
     }
     return (await pending).call([...inputs, ...this.values.values()])

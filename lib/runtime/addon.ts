@@ -99,9 +99,9 @@ export interface NativeProgram {
 export interface NativeAddon {
   info(): RawInfo
   setThreads(n: number): void
-  readonly Tensor: new (dtype: DType, shape: readonly number[], device: string) => NativeTensor
+  readonly Tensor: new (dtype: DType, shape: readonly number[], device?: string) => NativeTensor
   copy(from: readonly NativeTensor[], to: readonly NativeTensor[]): Promise<void>
-  compile(json: string, constants: Uint8Array, device: string): Promise<NativePlan>
+  compile(json: string, constants: Uint8Array, device?: string): Promise<NativePlan>
   memory(device: string): Promise<{ used: number; peak: number; free: number; total: number }>
   program(json: string, plans: readonly NativePlan[], tensors: readonly NativeTensor[]): NativeProgram
 }

@@ -76,7 +76,9 @@ export function checkDevice(device: Device): void {
   const ordinal = device === 'cuda' ? 0 : Number(device.slice('cuda:'.length))
   if (ordinal < devices.length) return
   const names = devices.map(({ name }, i) => `cuda:${i} (${name})`).join(', ')
-  throw new LangevinError('E_DEVICE', `device '${device}' is not here; there are: cpu, ${names || 'no GPU'}`, { device })
+  throw new LangevinError('E_DEVICE', `device '${device}' is not here; there are: cpu, ${names || 'no GPU'}`, {
+    device,
+  })
 }
 
 /**
@@ -111,9 +113,13 @@ function fromEnvironment(text: string | undefined): Device {
   const word = text?.trim() ?? ''
   if (word === '') return 'cpu'
   if (word === 'auto' || isDevice(word)) return chosenDevice(word)
-  throw new LangevinError('E_CONFIG', `LANGEVIN_DEVICE must be cpu, cuda, cuda:1 (or another number) or auto; got '${text}'`, {
-    value: text,
-  })
+  throw new LangevinError(
+    'E_CONFIG',
+    `LANGEVIN_DEVICE must be cpu, cuda, cuda:1 (or another number) or auto; got '${text}'`,
+    {
+      value: text,
+    },
+  )
 }
 
 /** Memory of a device; default the default device. @throws LangevinError E_DEVICE, TypeError as {@link checkDevice} */

@@ -139,7 +139,8 @@ function fromDistribution(
     kind,
     modules: [],
     async setup(state, data) {
-      for (const [name, value] of (await estimate(data, state.device)).parameters) await state.put(`${PREFIX}${name}`, value)
+      for (const [name, value] of (await estimate(data, state.device)).parameters)
+        await state.put(`${PREFIX}${name}`, value)
     },
     sample(r, key, n, stream) {
       const x = form.sample(tensor(r), key, n, stream)

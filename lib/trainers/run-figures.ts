@@ -117,7 +117,8 @@ export async function runFigures(input: FigureInput): Promise<Partial<Evaluation
   if (samples !== undefined) {
     stage('samples against data')(0, 1)
     if (options.quality ?? comparable(samples)) out.quality = await qualityOf(model, samples, x, run, notes)
-    if (features !== undefined) out.kid = await kid(await features(samples), await features(x), { ...run, device: model.device })
+    if (features !== undefined)
+      out.kid = await kid(await features(samples), await features(x), { ...run, device: model.device })
     if (classifier !== undefined) {
       const splits = Math.min(10, samples.shape[0] as number)
       out.inception = await onnxInceptionScore(classifier, samples, { splits })

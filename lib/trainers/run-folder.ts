@@ -16,6 +16,7 @@ import { LangevinError, suggestion } from '../graph/errors.ts'
 import type { HostTensor } from '../graph/host-tensor.ts'
 import type { Model } from '../nn/model.ts'
 import { addonInfo } from '../runtime/addon.ts'
+import { deviceMemory } from '../runtime/devices.ts'
 import { writeFileAtomically } from '../runtime/files.ts'
 import { packageVersion } from '../runtime/version.ts'
 import { CONFIG_FILE, METRICS_FILE } from './fit.ts'
@@ -68,7 +69,8 @@ export async function evaluate(trained: Trained, test: Dataset, options: Evaluat
   const notes = [...drawn.notes, ...oneClass(test, model)]
   const more = await runFigures({ model, test, x, samples, features, options, notes })
   const seconds = (performance.now() - started) / 1000
-  return { ...evaluation, ...more, seconds, peakRssBytes: process.resourceUsage().maxRSS * 1024 }
+  const peak = model.device === 'cpu' ? {} : { peakDeviceBytes: (await deviceMemory(model.device)).peak }
+  return { ...evaluation, ...more, seconds, peakRssBytes: process.resourceUsage().maxRSS * 1024, ...peak }
 }
 
 /** What a split of a table that is sorted by class leaves. */

@@ -103,6 +103,9 @@ void CudaBackend::release(void* memory, size_t) {
 DeviceMemory CudaBackend::memory() {
   const Driver& d = driver();
   device_.use();
+  std::lock_guard<std::mutex> lock(mutex_);
+  // What has been given back counts until the stream gets there.
+  if (!recording_) check_cuda(d.cuStreamSynchronize_(device_.stream()), "waiting for the GPU");
   cuuint64_t used = 0, peak = 0, reserved = 0;
   check_cuda(d.cuMemPoolGetAttribute_(pool_, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, &used), "asking for the memory in use");
   check_cuda(d.cuMemPoolGetAttribute_(pool_, CU_MEMPOOL_ATTR_USED_MEM_HIGH, &peak), "asking for the memory in use");

@@ -83,7 +83,6 @@ Library open(const Row& row) {
   missing(row, "was not found (looked for " + file_names(row) + " in " + given + "the system's library path, CUDA's folders and Python's site-packages" + driver_is + ")");
 }
 
-// One library of functions F with how it tells its version, "" where the call fails.
 template <class F>
 struct Loaded {
   Library library;
@@ -115,6 +114,8 @@ Loaded<Nvrtc> load_nvrtc() {
   int major = 0, minor = 0;
   if (loaded.functions.nvrtcVersion_(&major, &minor) != NVRTC_SUCCESS) major = 0;
   loaded.version = std::to_string(major) + "." + std::to_string(minor);
+  // It asks for this one by its name alone, when it first compiles; one that is loaded already serves, wherever it was found.
+  open_file(loaded.library.path.substr(0, loaded.library.path.rfind('/') + 1) + "libnvrtc-builtins.so." + loaded.version);
   check_major(row, loaded.library, major, loaded.version);
   return loaded;
 }
@@ -151,7 +152,7 @@ const Loaded<CublasLt>& loaded_cublas_lt() {
 }
 const Loaded<Cudnn>& loaded_cudnn() {
   static const Loaded<Cudnn> loaded = [] {
-    // cuDNN asks for cuBLASLt by its name alone: one that is loaded already serves, wherever it was found.
+    // cuDNN asks for cuBLASLt by its name alone, as NVRTC does above.
     try {
       loaded_cublas_lt();
     } catch (const CodedError&) {

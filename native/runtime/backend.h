@@ -92,6 +92,10 @@ class Backend {
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  // n float32 scalars of different places: one wait for all, where waiting costs.
+  virtual void copy_out_scalars(float* host, const void* const* device, size_t n) {
+    for (size_t i = 0; i < n; ++i) copy_out(host + i, device[i], sizeof(float));
+  }
   virtual void synchronize() = 0;  // returns when all work is done; a failure of that work is thrown here, or by a copy_out
 
   // A device that queues its work (kernels, copy()) can record what it is given between these two instead of doing it. Neither waiting nor

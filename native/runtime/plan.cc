@@ -181,7 +181,7 @@ void CompiledPlan::run_region(const Region& region, uint8_t* arena) {
   if (error) std::rethrow_exception(error);
 }
 
-uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop) {
+uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop, bool wait) {
   use_threads(threads_);
   bind(inputs, outputs);
   // Whatever happens below, the outputs no longer hold what they held.
@@ -211,7 +211,7 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
     if (step.cached >= 0) cached_[s] = versions[0];
     ++kernels;
   }
-  backend_.synchronize();
+  if (wait) backend_.synchronize();
   return kernels;
 }
 

@@ -41,8 +41,13 @@ class CompiledPlan {
   void check_bindings(const TensorList& inputs, const TensorList& outputs) const;
 
   // Runs over checked bindings. Returns the number of kernels run; allocates nothing after the first run. A set `stop` ends it
-  // between two kernels with CodedError E_CANCELLED and leaves the outputs undefined.
-  uint64_t run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop);
+  // between two kernels with CodedError E_CANCELLED and leaves the outputs undefined. `wait`: return when the work is done, not when it is queued.
+  uint64_t run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop, bool wait = true);
+
+  Backend& backend() const { return backend_; }
+  bool profiling() const { return profiling_; }
+  // Changes whenever scratch memory has moved since work that was recorded with it.
+  uint64_t arena_generation() const { return arena_->generation(); }
 
   const PlanStats& stats() const { return stats_; }
 

@@ -22,6 +22,27 @@ constexpr size_t kMostRecorded = 1'000'000;
 
 [[noreturn]] void fail(const std::string& where, const std::string& message) { throw PlanError(where + " " + message); }
 
+// Appends the scalars' values: one wait for those of a device.
+void record_scalars(const TensorList& tensors, std::vector<float>& metrics) {
+  for (size_t i = 0; i < tensors.size();) {
+    Backend& backend = tensors[i]->backend();
+    std::vector<const void*> places;
+    for (; i < tensors.size() && &tensors[i]->backend() == &backend; ++i) places.push_back(tensors[i]->data());
+    metrics.resize(metrics.size() + places.size());
+    backend.copy_out_scalars(metrics.data() + metrics.size() - places.size(), places.data(), places.size());
+  }
+}
+
+// Work that was queued is done when a run ends.
+void wait_for(const PlanList& plans) {
+  std::vector<Backend*> seen;
+  for (const auto& plan : plans) {
+    if (std::find(seen.begin(), seen.end(), &plan->backend()) != seen.end()) continue;
+    seen.push_back(&plan->backend());
+    plan->backend().synchronize();
+  }
+}
+
 }  // namespace
 
 // Decodes the tree in preorder into Program::ops_.
@@ -166,6 +187,7 @@ Program::Program(const std::string& text, std::vector<std::shared_ptr<CompiledPl
   const auto code = root.is_object() ? root.find("code") : root.end();
   if (code == root.end()) throw PlanError("program must be an object with 'code'");
   Decoder(*this, tensors).body(*code, "code", 0, 1, true);
+  stretches_ = Stretches(ops_, plans_);
 }
 
 int64_t Program::repeat_count(const Op& op) const {
@@ -175,14 +197,22 @@ int64_t Program::repeat_count(const Op& op) const {
   return count;
 }
 
-Program::Outcome Program::run_step(ProgramResult& result, const std::atomic<bool>& stop) {
+Program::Outcome Program::run_step(ProgramResult& result, const std::atomic<bool>& stop) { return interpret(0, ops_.size(), false, result, stop); }
+
+// Instructions first..end-1, whole repeats. `recording`: their work is only written down, by a device, and nothing of it counts.
+Program::Outcome Program::interpret(size_t first, size_t end, bool recording, ProgramResult& result, const std::atomic<bool>& stop) {
   std::array<int64_t, kDeepestRepeat> left{};  // rounds still to do, by nesting
   size_t depth = 0;
-  for (size_t at = 0; at < ops_.size(); ++at) {
+  const Stretches::Interpret record = [&](size_t from, size_t to) {
+    ProgramResult nothing;
+    interpret(from, to, true, nothing, stop);
+  };
+  for (size_t at = first; at < end; ++at) {
     const Op& op = ops_[at];
+    if (!recording && stretches_.replay(&at, record, &result.kernels, stop)) continue;
     switch (op.kind) {
       case Kind::Run:
-        result.kernels += plans_[static_cast<size_t>(op.plan)]->run(op.inputs, op.outputs, stop);
+        result.kernels += plans_[static_cast<size_t>(op.plan)]->run(op.inputs, op.outputs, stop, false);
         break;
       case Kind::Repeat:
         left[depth] = repeat_count(op);
@@ -200,16 +230,8 @@ Program::Outcome Program::run_step(ProgramResult& result, const std::atomic<bool
         result.guard = std::make_unique<GuardStop>(GuardStop{op.name, value, op.limit, result.completed});
         return Outcome::Guarded;
       }
-      case Kind::Record:
-        for (const auto& t : op.inputs) {
-          float value = 0;
-          t->backend().copy_out(&value, t->data(), sizeof value);
-          result.metrics.push_back(value);
-        }
-        break;
-      case Kind::Copy:
-        copy_tensors(op.inputs, op.outputs);
-        break;
+      case Kind::Record: record_scalars(op.inputs, result.metrics); break;
+      case Kind::Copy: copy_tensors(op.inputs, op.outputs); break;
     }
   }
   return Outcome::Completed;
@@ -228,6 +250,7 @@ ProgramResult Program::run(uint64_t steps, uint64_t epoch, const std::atomic<boo
     if (run_step(result, stop) == Outcome::Guarded) break;
     ++result.completed;
   }
+  wait_for(plans_);
   result.metrics.resize(static_cast<size_t>(result.completed) * recorded_);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/plan.h"
+#include "runtime/stretches.h"
 
 namespace langevin {
 
@@ -40,26 +40,18 @@ class Program {
   size_t recorded() const { return recorded_; }
 
  private:
-  enum class Kind : uint8_t { Run, Repeat, End, Guard, Record, Copy };
-  struct Op {
-    Kind kind = Kind::Run;
-    int plan = -1;
-    TensorList inputs;            // Run, Record, Copy (from)
-    TensorList outputs;           // Run, Copy (to)
-    std::shared_ptr<DeviceTensor> tensor;  // Guard; Repeat: its count, if not constant
-    int64_t count = 0;            // Repeat
-    size_t jump = 0;              // Repeat: its End. End: its Repeat
-    std::string name;             // Guard
-    double limit = 0;             // Guard
-  };
+  using Op = ProgramOp;
+  using Kind = ProgramOp::Kind;
   class Decoder;
   enum class Outcome { Completed, Guarded };
 
   Outcome run_step(ProgramResult& result, const std::atomic<bool>& stop);
+  Outcome interpret(size_t first, size_t end, bool recording, ProgramResult& result, const std::atomic<bool>& stop);
   int64_t repeat_count(const Op& op) const;
 
   std::vector<std::shared_ptr<CompiledPlan>> plans_;
   std::vector<Op> ops_;
+  Stretches stretches_;
   size_t recorded_ = 0;
   std::atomic<uint64_t> epoch_{0};
 };

@@ -64,7 +64,7 @@ describe('kernels of a benchmark step', () => {
   const table = loadWorkloads()
 
   it.each(Object.entries(bounds))('%s', async (name, stages) => {
-    const prepared = await prepare(name, table.get(name) as Workload)
+    const prepared = await prepare(name, table.get(name) as Workload, 'cpu')
     try {
       const found = Object.fromEntries(
         prepared.stages.map(({ name: stage, plan: { stats } }) => {

@@ -3,6 +3,7 @@ import { measure } from '../../lib/bench/measure.ts'
 import { type Prepared, prepare } from '../../lib/bench/prepare.ts'
 import { type JemWorkload, loadWorkloads, type Workload } from '../../lib/bench/workloads.ts'
 import type { HostTensor } from '../../lib/graph/host-tensor.ts'
+import { testDevice } from '../device.ts'
 
 const table = loadWorkloads()
 const row = (name: string): Workload => table.get(name) as Workload
@@ -27,7 +28,7 @@ const metric = (metrics: Float32Array, p: Prepared, name: string): number[] => {
 
 describe('prepare', () => {
   it.each(rows)('%s: two calls, all numbers finite', async (name, w) => {
-    prepared = await prepare(name, w)
+    prepared = await prepare(name, w, testDevice)
     const result = await prepared.program.run(2)
     expect(result.guard).toBeNull()
     expect(result.completed).toBe(2)
@@ -38,7 +39,7 @@ describe('prepare', () => {
   it.each(rows.filter(([n]) => !n.startsWith('langevin')))(
     '%s: every parameter moves, reset brings it back',
     async (name, w) => {
-      prepared = await prepare(name, w)
+      prepared = await prepare(name, w, testDevice)
       const { state } = prepared
       const before = await state.read()
       await prepared.program.run(2)
@@ -55,7 +56,7 @@ describe('prepare', () => {
   it.each(rows.filter(([n]) => n.startsWith('langevin')))(
     '%s: chains move with fresh noise from the same start',
     async (name, w) => {
-      prepared = await prepare(name, w)
+      prepared = await prepare(name, w, testDevice)
       const { state, program } = prepared
       const start = (await state.get('start').read()).data
       await program.run(1)
@@ -72,7 +73,7 @@ describe('prepare', () => {
 
   it('noise of the chain has the asked size', async () => {
     const w = { ...row('langevin_mlp'), steps: 1, step_size: 0, chains: 4096 }
-    prepared = await prepare('langevin_mlp', w)
+    prepared = await prepare('langevin_mlp', w, testDevice)
     await prepared.program.run(1)
     const x = (await prepared.state.get('x').read()).data as Float32Array
     const x0 = (await prepared.state.get('start').read()).data as Float32Array
@@ -88,7 +89,11 @@ describe('prepare', () => {
     ['nce_mlp', 300, 1.3, 1.45],
     ['ssm_mlp', 100, -5, -0.5],
   ] as const)('%s: the loss goes where it should', async (name, steps, low, high) => {
-    prepared = await prepare(name, { ...row(name), lr: 0.005, ...(name === 'dsm_mlp' ? { sigma: 1 } : {}) } as Workload)
+    prepared = await prepare(
+      name,
+      { ...row(name), lr: 0.005, ...(name === 'dsm_mlp' ? { sigma: 1 } : {}) } as Workload,
+      testDevice,
+    )
     const { metrics } = await prepared.program.run(steps)
     const loss = metric(metrics, prepared, 'loss')
     const mean = (v: number[]) => v.reduce((a, b) => a + b, 0) / v.length
@@ -98,9 +103,9 @@ describe('prepare', () => {
   })
 
   it('refuses names and tables that mean nothing', async () => {
-    await expect(async () => prepare('exact_mlp', row('dsm_mlp'))).rejects.toThrow(/exact_mlp/)
+    await expect(async () => prepare('exact_mlp', row('dsm_mlp'), testDevice)).rejects.toThrow(/exact_mlp/)
     const { sigma: _, ...without } = row('dsm_mlp') as { sigma: number } & Workload
-    await expect(async () => prepare('dsm_mlp', without as Workload)).rejects.toThrow(/sigma/)
+    await expect(async () => prepare('dsm_mlp', without as Workload, testDevice)).rejects.toThrow(/sigma/)
   })
 })
 
@@ -117,7 +122,7 @@ function same(a: ReadonlyMap<string, HostTensor>, b: ReadonlyMap<string, HostTen
 
 describe('measure', () => {
   it('gives the row and the profile', async () => {
-    prepared = await prepare('dsm_mlp', row('dsm_mlp'))
+    prepared = await prepare('dsm_mlp', row('dsm_mlp'), testDevice)
     const { row: timing, profile } = await measure(prepared, { repeats: 3, seconds: 0.02 })
     expect(timing).toMatchObject({ workload: 'dsm_mlp', n: 3 })
     expect(timing.contender).toMatch(/^langevin-\d+\.\d+\.\d+-cpu-\d+threads$/)
@@ -130,18 +135,18 @@ describe('measure', () => {
   })
 
   it('refuses impossible options', async () => {
-    prepared = await prepare('dsm_mlp', row('dsm_mlp'))
+    prepared = await prepare('dsm_mlp', row('dsm_mlp'), testDevice)
     await expect(measure(prepared, { repeats: 0 })).rejects.toThrow(RangeError)
     await expect(measure(prepared, { seconds: Number.NaN })).rejects.toThrow(RangeError)
   })
 
   it('says so when the numbers blow up', async () => {
-    prepared = await prepare('pcd_mlp', { ...row('pcd_mlp'), lr: 1e30 } as Workload)
+    prepared = await prepare('pcd_mlp', { ...row('pcd_mlp'), lr: 1e30 } as Workload, testDevice)
     await expect(measure(prepared, { repeats: 1, seconds: 0.01 })).rejects.toMatchObject({ code: 'E_DIVERGED' })
   })
 
   it('stops when asked', async () => {
-    prepared = await prepare('dsm_mlp', row('dsm_mlp'))
+    prepared = await prepare('dsm_mlp', row('dsm_mlp'), testDevice)
     await expect(measure(prepared, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'E_CANCELLED' })
   })
 })

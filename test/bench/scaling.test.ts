@@ -2,9 +2,11 @@
  * How many kernels a chain step runs, over depth and over chains: linear in the one, the same for the other. Counts, which repeat anywhere;
  * scripts/scaling.mjs has the times.
  */
+
 import { describe, expect, it } from 'vitest'
 import { prepare } from '../../lib/bench/prepare.ts'
 import type { ChainWorkload } from '../../lib/bench/workloads.ts'
+import { testDevice } from '../device.ts'
 
 const steps = { steps: 2, step_size: 0.01, noise: 0.1, act: 'silu' } as const
 
@@ -22,7 +24,7 @@ interface Kernels {
 }
 
 async function kernels(workload: ChainWorkload): Promise<Kernels> {
-  const prepared = await prepare('langevin_test', workload)
+  const prepared = await prepare('langevin_test', workload, testDevice)
   try {
     const { kernels: ran } = await prepared.program.run(1)
     const byOp = new Map<string, number>()

@@ -225,7 +225,9 @@ describe('what is done with a run', () => {
       langevin: expect.any(String),
       node: process.version,
       threads: 1,
-      devices: ['cpu'],
+      devices: expect.arrayContaining(['cpu']),
+      device: 'cpu',
+      cuda: { available: expect.any(Boolean) },
       isa: expect.any(String),
     })
     expect((await langevin(['info'])).out).toMatch(/^langevin +\d/)

@@ -1,4 +1,5 @@
 /** Gaussian and mixture fits: numpy's numbers, EM's monotone likelihood, a known mixture found again, blocks of rows, images, refusals. */
+
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { Dataset } from '../../lib/data/dataset.ts'
@@ -10,6 +11,7 @@ import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
 import { gaussianMixture, inlineParameters } from '../../lib/samplers/distributions.ts'
+import { testDevice } from '../device.ts'
 import { pattern, relativeError } from '../golden/pattern.ts'
 import { errorOf } from './helpers.ts'
 
@@ -160,7 +162,7 @@ describe('fitGaussianMixture', () => {
       mixture.logDensity(inlineParameters(mixture), given),
       toyDensity('gaussians8').logDensity(given),
     ]
-    const plan = await compileGraph([given], [{ tensor: own.mean() }, { tensor: truth.mean() }])
+    const plan = await compileGraph(testDevice, [given], [{ tensor: own.mean() }, { tensor: truth.mean() }])
     const [a, b] = (await plan.call([x])).map((t) => t.data[0] as number) as [number, number]
     plan.dispose()
     expect(a).toBeCloseTo(fit.logLikelihood.at(-1) as number, 4)
@@ -178,7 +180,11 @@ describe('fitGaussianMixture', () => {
     const x = small.normalized()
     const given = ops.input('x', x.shape)
     const mixture = gaussianMixture(start.weights, start.means, start.factors)
-    const plan = await compileGraph([given], [{ tensor: mixture.logDensity(inlineParameters(mixture), given).mean() }])
+    const plan = await compileGraph(
+      testDevice,
+      [given],
+      [{ tensor: mixture.logDensity(inlineParameters(mixture), given).mean() }],
+    )
     const [mean] = await plan.call([x])
     plan.dispose()
     expect(start.logLikelihood[0]).toBeCloseTo(mean?.data[0] as number, 4)

@@ -1,4 +1,5 @@
 /** Toys: that draws and densities are of one distribution, normalised, with the moments and the box that are claimed; seeds; refusals. */
+
 import { describe, expect, it } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
 import { type ToyName, toy, toyDefaults, toyDensity, toyNames } from '../../lib/data/toys.ts'
@@ -7,6 +8,7 @@ import type { Tensor } from '../../lib/graph/tensor.ts'
 import { Model } from '../../lib/nn/model.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { errorOf } from './helpers.ts'
 
 /** log p in batches of one compiled plan. */
@@ -163,7 +165,7 @@ describe('funnel', () => {
 
 async function compiled(density: (x: Tensor) => Tensor, x: HostTensor): Promise<Float32Array> {
   const given = ops.input('x', x.shape)
-  const plan = await compileGraph([given], [{ tensor: density(given) }])
+  const plan = await compileGraph(testDevice, [given], [{ tensor: density(given) }])
   const [out] = await plan.call([x])
   plan.dispose()
   return out?.data as Float32Array
@@ -177,7 +179,7 @@ describe('every toy', () => {
       const given = ops.input('x', [4, 2])
       const density = toyDensity(name).logDensity(given)
       const [score] = grad(density.sum(), [given]) as [Tensor]
-      const plan = await compileGraph([given], [{ tensor: density }, { tensor: score }])
+      const plan = await compileGraph(testDevice, [given], [{ tensor: density }, { tensor: score }])
       const results = await plan.call([x])
       plan.dispose()
       for (const { data } of results) expect([name, Array.from(data).every(Number.isFinite)]).toEqual([name, true])

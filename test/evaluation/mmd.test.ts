@@ -7,6 +7,7 @@ import { type MmdOptions, mmd } from '../../lib/evaluation/mmd.ts'
 import { overRows } from '../../lib/evaluation/row-blocks.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
+import { testDevice } from '../device.ts'
 import { tinyOnnx } from './tiny-onnx.ts'
 import { gaussian, golden, samplesOf } from './two-sample-golden.ts'
 
@@ -20,10 +21,13 @@ describe('overRows', () => {
     )
     for (const block of [1, 5, 7, 22, 23, 400]) {
       const columns = Math.floor(4_194_304 / block)
-      const { twice, number } = await overRows({ tensors: { x }, rows: 23, columns }, (index, read) => ({
-        twice: ops.mul(ops.gather(read('x'), index), 2),
-        number: index,
-      }))
+      const { twice, number } = await overRows(
+        { device: testDevice, tensors: { x }, rows: 23, columns },
+        (index, read) => ({
+          twice: ops.mul(ops.gather(read('x'), index), 2),
+          number: index,
+        }),
+      )
       expect(twice.shape).toEqual([23, 3])
       expect([...twice.data]).toEqual([...x.data].map((v) => 2 * v))
       expect([...number.data]).toEqual(Array.from({ length: 23 }, (_, i) => i))

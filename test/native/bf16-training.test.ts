@@ -31,7 +31,7 @@ where('bfloat16', () => {
     const metrics: Record<string, number[]> = {}
     const kernels: Record<string, Record<string, number>> = {}
     for (const precision of ['float32', 'bfloat16'] as const) {
-      const prepared = await prepare('tiny', workload, 0, precision)
+      const prepared = await prepare('tiny', workload, 'cpu', 0, precision)
       const result = await prepared.program.run(1)
       metrics[precision] = [...result.metrics]
       kernels[precision] = {}

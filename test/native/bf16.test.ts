@@ -74,6 +74,7 @@ async function check(
   for (const n of [1, 2]) {
     setThreads(n)
     const plan = await compileGraph(
+      'cpu',
       feeds.map(([t]) => t),
       [{ tensor: y }],
       { precision: 'bfloat16' },
@@ -136,7 +137,7 @@ where('matrix products', () => {
     const values = [x, v, w].map((t, i) => uniform(t.shape, i + 3, (u) => u / 4))
     const feeds = [x, v, w].map((t, i) => [t, values[i] as HostTensor] as const)
     for (const { rms } of await check(y, feeds, 'matmul:bf16', values)) expect(rms).toBeLessThan(1e-2)
-    const plan = await compileGraph([x, v, w], [{ tensor: y }], { precision: 'bfloat16' })
+    const plan = await compileGraph('cpu', [x, v, w], [{ tensor: y }], { precision: 'bfloat16' })
     expect(plan.stats.text).toMatch(/float32\[512,300\]:half/)
     expect(plan.stats.text).not.toMatch(/float32\[512,48\]:half/)
     plan.dispose()
@@ -158,7 +159,7 @@ where('matrix products', () => {
       ],
     ] as const) {
       const [x, w] = [ops.input('a', a, 'float32'), ops.input('b', b, 'float32')]
-      const plan = await compileGraph([x, w], [{ tensor: ops.matmul(x, w) }], { precision: 'bfloat16' })
+      const plan = await compileGraph('cpu', [x, w], [{ tensor: ops.matmul(x, w) }], { precision: 'bfloat16' })
       expect(count(plan, 'matmul:bf16')).toBe(0)
       plan.dispose()
     }
@@ -261,7 +262,7 @@ where('convolutions', () => {
     const y = ops.sum(ops.square(ops.conv2d(layer(layer(x)), w, { padding: 1 })), [1, 2, 3])
     const values = uniform(x.shape, 1)
     const both = async (precision: Precision, weights: readonly HostTensor[]) => {
-      const plan = await compileGraph([x, w], [{ tensor: y }], { precision })
+      const plan = await compileGraph('cpu', [x, w], [{ tensor: y }], { precision })
       const out: HostTensor[] = []
       for (const v of weights) out.push((await plan.call([values, v]))[0] as HostTensor)
       const { kernels, reorders, text } = plan.stats
@@ -281,7 +282,7 @@ test('an unknown precision is refused, by name', async () => {
   const { plan, constants } = richPlan()
   await expect(compileRaw({ ...plan, precision: 'half' }, constants)).rejects.toMatchObject({ code: 'E_PLAN' })
   const x = ops.input('x', [2], 'float32')
-  const wrong = compileGraph([x], [{ tensor: ops.neg(x) }], { precision: 'bfloat' as Precision })
+  const wrong = compileGraph('cpu', [x], [{ tensor: ops.neg(x) }], { precision: 'bfloat' as Precision })
   await expect(wrong).rejects.toMatchObject({ code: 'E_CONFIG', message: expect.stringMatching(/bfloat16/) })
 })
 

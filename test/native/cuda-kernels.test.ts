@@ -1,13 +1,13 @@
 /**
  * The ops that have kernels of ours on device 'cuda', through the simulator: the cases of the CPU's tests, with indices of 32 and of 64 bits, and what
- * only these kernels have: images that keep their channels last.
+ * only these kernels have: images that keep their channels last, and a slice of bfloat16 values.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { testIndices } from './cases/index.ts'
 import { testMoves } from './cases/move.ts'
 import { testPooling } from './cases/pool.ts'
 import { testRandom } from './cases/random.ts'
-import { compileRaw, f32 } from './plan-json.ts'
+import { compileRaw, f32, numbers, tensor } from './plan-json.ts'
 import { simulated } from './simulated.ts'
 
 const device = 'cuda'
@@ -75,6 +75,47 @@ where('images with channels last', () => {
     const line = plan.stats.text.split('\n').find((l) => l.includes(`= ${op}(`)) as string
     expect(line.match(/:nhwc@/g)).toHaveLength(1 + inputs)
     expect(plan.stats.reorders).toBe(2) // the plan's input and its output
+    plan.dispose()
+  })
+
+  test('a small slice reads the bfloat16 value that a convolution left for the next', async () => {
+    const [n, c] = [4, 32]
+    const shape = [n, c, 8, 8]
+    const plan = await compileRaw(
+      {
+        version: 1,
+        precision: 'bfloat16',
+        values: [f32(...shape), f32(c, c, 1, 1), f32(...shape), f32(...shape), f32(2, c, 1, 2)],
+        inputs: [0, 1],
+        constants: [],
+        outputs: [
+          { value: 3, alias: null },
+          { value: 4, alias: null },
+        ],
+        code: [
+          { op: 'conv2d', in: [0, 1], out: [2], attr: convolution },
+          { op: 'conv2d', in: [2, 1], out: [3], attr: convolution },
+          { op: 'slice', in: [2], out: [4], attr: { start: [1, 0, 2, 3], stop: [4, c, 3, 8], step: [2, 1, 1, 4] } },
+        ],
+      },
+      undefined,
+      device,
+    )
+    expect(plan.stats.text).toMatch(/= slice\(float32\[4,32,8,8\][^@]*:half@/)
+    // Numbers of 7 bits, and weights that leave them alone: bfloat16 holds all.
+    const x = Float32Array.from({ length: n * c * 64 }, (_, i) => (i * 37) % 113)
+    const identity = Float32Array.from({ length: c * c }, (_, i) => (i % (c + 1) === 0 ? 1 : 0))
+    const inputs = [tensor(shape, [...x], device), tensor([c, c, 1, 1], [...identity], device)]
+    const outputs = [tensor(shape, [...x].fill(0), device), tensor([2, c, 1, 2], new Array(4 * c).fill(0), device)]
+    await plan.run(inputs, outputs)
+    const [whole, slice] = await Promise.all(outputs.map(numbers))
+    expect(whole).toEqual([...x])
+    const want = Array.from({ length: 4 * c }, (_, i) => {
+      const [image, channel, column] = [1 + 2 * Math.floor(i / (2 * c)), Math.floor(i / 2) % c, 3 + 4 * (i % 2)]
+      return x[((image * c + channel) * 8 + 2) * 8 + column]
+    })
+    expect(slice).toEqual(want)
+    for (const t of [...inputs, ...outputs]) t.dispose()
     plan.dispose()
   })
 })

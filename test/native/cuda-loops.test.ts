@@ -128,12 +128,14 @@ where('orders of memory', () => {
     const shapes = [one, one, [1, 1, 1, 1], one, one]
     const [got] = await run(planOf(shapes, 3, code, [4]), [x, g, Float32Array.of(1)], (plan) => {
       const last = plan.stats.text.trim().split('\n').at(-1)
-      expect(last).toBe('float32[3,1,7,6]@output0 = loop(float32[3,1,7,6]@input0, float32[3,1,7,6]:nhwc@arena+0)')
+      expect(last).toMatch(
+        /^float32\[3,1,7,6\]@output0 = loop\(float32\[3,1,7,6\]@input0, float32\[3,1,7,6\](:nhwc)?@arena\+0\)$/,
+      )
     })
     expectNear(got, (i) => at(x, i) - at(g, i), 1e-6)
   })
 
-  test.each([[[3, 40, 9, 7]], [[2, 3, 16, 16]], [[5, 70, 2, 2]], [[70_000, 2, 3, 3]]])(
+  test.each([[[3, 40, 9, 7]], [[2, 3, 16, 16]], [[5, 70, 2, 2]], [[3000, 2, 3, 3]]])(
     'to and fro: %j',
     async (shape) => {
       const x = uniform(size(shape))

@@ -34,7 +34,7 @@ export interface Instruction {
   /** Team size; the plan is compiled for it. */
   readonly threads?: number
   /** Where it runs; the device that is tested where it does not say. */
-  readonly device?: string
+  readonly device?: string | undefined
   /** Outputs written over inputs: output index to input index. */
   readonly alias?: ReadonlyMap<number, number>
 }

@@ -92,7 +92,7 @@ async function gradient(g: Case, x: Array64, dy: Array64, precision: 'float32' |
   const inputs = [ops.input('x', x.shape, 'float32'), ops.input('dy', dy.shape, 'float32')] as const
   const [a, b] = inputs
   const options = { stride: g.stride, padding: g.padding, kernelSize: 3 } as const
-  const plan = await compileGraph([a, b], [{ tensor: ops.conv2dWeightGrad(a, b, options) }], { precision })
+  const plan = await compileGraph('cpu', [a, b], [{ tensor: ops.conv2dWeightGrad(a, b, options) }], { precision })
   const values = [x, dy].map((t) => hostTensor(Float32Array.from(t.data), t.shape))
   const runs = [await plan.call(values), await plan.call(values)].map(([t]) => t?.data as Float32Array)
   const { kernels } = plan.stats

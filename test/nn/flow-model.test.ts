@@ -1,4 +1,5 @@
 /** A flow with numbers, on the device: densities, maps and draws, files, export, and a fit by maximum likelihood. */
+
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
@@ -17,6 +18,7 @@ import { makeOptimizer } from '../../lib/optim/optimizers.ts'
 import { HostRandom } from '../../lib/runtime/host-random.ts'
 import { makeProgram } from '../../lib/runtime/program.ts'
 import { keyFromSeed, Recorder, State } from '../../lib/runtime/state.ts'
+import { testDevice } from '../device.ts'
 import { temporaryFolder } from '../dist.ts'
 import { pattern } from '../golden/pattern.ts'
 import { at, largestDifference } from './flow-cases.ts'
@@ -153,7 +155,7 @@ function banana(z: Tensor): Tensor {
 
 /** Fits by Adam on fresh draws, natively, and gives the model its weights. */
 async function train(model: FlowModel, steps: number): Promise<void> {
-  const state = new State('cpu')
+  const state = new State(testDevice)
   const optimizer = makeOptimizer({ kind: 'adam', learningRate: 5e-3 })
   for (const v of model.flow.variables) {
     await state.put(v.name, model.value(v.name))

@@ -1,4 +1,5 @@
 /** Generators: PyTorch's numbers and gradients, shapes and names, the learned noise, and a generator with numbers: draws, files, refusals. */
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -19,6 +20,7 @@ import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
 import { writeSafetensors } from '../../lib/runtime/safetensors.ts'
 import { keyFromSeed } from '../../lib/runtime/state.ts'
+import { testDevice } from '../device.ts'
 import { temporaryFolder } from '../dist.ts'
 import { pattern, relativeError } from '../golden/pattern.ts'
 
@@ -36,7 +38,7 @@ async function run(
   const weights = new Map(g.variables.map((v) => [v.name, ops.input(v.name, v.shape)]))
   const pass: Pass = { variables: new Variables((v) => weights.get(v.name) as Tensor), norm: 'running' }
   const outputs = graph(given, pass).map((tensor) => ({ tensor }))
-  const plan = await compileGraph([...given, ...weights.values()], outputs)
+  const plan = await compileGraph(testDevice, [...given, ...weights.values()], outputs)
   const out = await plan.call([...inputs, ...g.variables.map((v) => values.get(v.name) as HostTensor)])
   plan.dispose()
   return out

@@ -1,4 +1,5 @@
 /** Networks against PyTorch: logits, energy, ∂E/∂x and parameter gradients, in both norm modes (test/golden/generate.py). */
+
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
@@ -8,6 +9,7 @@ import { wideResNetNetwork } from '../../lib/nn/networks.ts'
 import { Variables } from '../../lib/nn/variables.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { type Digest, digest, digestError, pattern, patternWeights, relativeError } from '../golden/pattern.ts'
 
 interface Case {
@@ -52,7 +54,7 @@ async function compute(c: Case) {
   )
   const all = network.variables.map((v) => v.name)
   const outputs = [logits, energy, gx as Tensor, loss, ...gradients].map((tensor) => ({ tensor }))
-  const plan = await compileGraph([x, y, ...all.map((n) => variables.tensor(n))], outputs)
+  const plan = await compileGraph(testDevice, [x, y, ...all.map((n) => variables.tensor(n))], outputs)
   const feeds = [
     pattern(x.shape, 500, 0.9),
     hostTensor(Int32Array.from(c.labels), [4]),

@@ -1,4 +1,5 @@
 /** Restricted Boltzmann machines as networks: free energy and conditionals against enumeration and PyTorch, files, export, refusals. */
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -14,6 +15,7 @@ import { exportOnnx } from '../../lib/onnx/export-model.ts'
 import { evaluateReference } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { temporaryFolder } from '../dist.ts'
 import { pattern } from '../golden/pattern.ts'
 
@@ -147,7 +149,7 @@ async function drawn(
   const key = ops.input('key', [4], 'int32')
   const variables = new Variables((v) => ops.constant(model.value(v.name).data, v.shape))
   const tensor = build(key, variables)
-  const plan = await compileGraph([key], [{ tensor }])
+  const plan = await compileGraph(testDevice, [key], [{ tensor }])
   const [out] = await plan.call([hostTensor(Int32Array.from([7, 0, count, 0]), [4])])
   plan.dispose()
   return out as HostTensor

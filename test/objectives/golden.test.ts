@@ -1,4 +1,5 @@
 /** Every objective against PyTorch in float64 (test/golden/objectives.py): loss and gradients, by the interpreter and natively. */
+
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
@@ -6,6 +7,7 @@ import type { Tensor } from '../../lib/graph/tensor.ts'
 import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import { setThreads } from '../../lib/runtime/addon.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { Bench, cases } from './cases.ts'
 
 setThreads(1)
@@ -66,6 +68,7 @@ describe.each(Object.keys(cases))('%s', (name) => {
   test('natively', async () => {
     const { bench, names, outputs } = build(name)
     const plan = await compileGraph(
+      testDevice,
       [...bench.feeds.keys()],
       outputs.map((tensor) => ({ tensor })),
     )

@@ -1,4 +1,5 @@
 /** Means of random scalars over many keys, run natively, with their standard errors. */
+
 import { expect } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
@@ -6,6 +7,7 @@ import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { setThreads } from '../../lib/runtime/addon.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { Bench } from './cases.ts'
 
 setThreads(1)
@@ -28,6 +30,7 @@ export async function estimate(
   const outputs = build(bench, key)
   const inputs = [...bench.feeds.keys()]
   const plan = await compileGraph(
+    testDevice,
     [key, ...inputs],
     outputs.map((tensor) => ({ tensor })),
   )

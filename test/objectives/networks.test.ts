@@ -2,6 +2,7 @@
  * Objectives on a residual network of strided convolutions, most of which differentiate the energy's own gradient: the native gradient
  * against differences of the loss. Also the classifier's loss.
  */
+
 import { expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
@@ -21,6 +22,7 @@ import { evaluateReference, type RefArray } from '../../lib/ops/evaluate.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { setThreads } from '../../lib/runtime/addon.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { pattern, patternWeights } from '../golden/pattern.ts'
 import { Bench } from './cases.ts'
 import { exactly } from './monte-carlo.ts'
@@ -55,6 +57,7 @@ async function slopes(build: Build): Promise<{ readonly symbolic: number; readon
   const directions = values.map((v, i) => Float64Array.from(pattern(v.shape, 900 + i).data))
 
   const plan = await compileGraph(
+    testDevice,
     [x, key, ...parameters],
     grad(loss, parameters).map((tensor) => ({ tensor })),
   )

@@ -1,9 +1,11 @@
 /** Optimizer updates against the definitions in float64, over several steps, as compiled. */
+
 import { describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { makeOptimizer, type OptimizerOptions } from '../../lib/optim/optimizers.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 
 const STEPS = 6
 const RATE = 0.03
@@ -23,6 +25,7 @@ async function compiled(options: OptimizerOptions): Promise<number[][]> {
   const count = ops.input('count', [], 'float32')
   const next = optimizer.update(w, g, slots, { learningRate, count })
   const plan = await compileGraph(
+    testDevice,
     [w, g, learningRate, count, ...slots],
     [next.parameter, ...next.slots].map((tensor) => ({ tensor })),
   )

@@ -1,4 +1,5 @@
 /** Schedules against their formulas, the global norm, clipping, moving averages: as compiled. */
+
 import { describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
@@ -11,11 +12,12 @@ import {
   scheduleFactor,
 } from '../../lib/optim/schedules.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 
 /** f of float32 scalars, for each row of arguments. */
 async function evaluate(f: (args: Tensor[]) => Tensor, rows: number[][]): Promise<number[]> {
   const inputs = (rows[0] as number[]).map((_, i) => ops.input(`a${i}`, [], 'float32'))
-  const plan = await compileGraph(inputs, [{ tensor: f(inputs) }])
+  const plan = await compileGraph(testDevice, inputs, [{ tensor: f(inputs) }])
   const out: number[] = []
   for (const row of rows) {
     const [r] = await plan.call(row.map((v) => hostTensor(Float32Array.of(v), [])))

@@ -1,4 +1,5 @@
 /** Plans run by native code give what the interpreter gives: both read the same contract. Skipped where the addon is not built. */
+
 import { describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
@@ -7,6 +8,7 @@ import { makePlan } from '../../lib/plan/index.ts'
 import { interpretPlan } from '../../lib/plan/interpret.ts'
 import { addon } from '../../lib/runtime/addon.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
+import { testDevice } from '../device.ts'
 import { feedsFor } from './check.ts'
 import { adam, batchNormNet, langevinStep, type TestGraph } from './nets.ts'
 import { randomGraph } from './random-graphs.ts'
@@ -27,7 +29,7 @@ async function expectNativeEqualsInterpreter(g: TestGraph, seed: number): Promis
   const feeds = feedsFor(g.inputs, seed).map((f, i) => rounded(f, g.inputs[i] as Tensor))
   const plan = makePlan(g.inputs, g.outputs)
   const want = interpretPlan(plan, feeds)
-  const compiled = await compileGraph(g.inputs, g.outputs)
+  const compiled = await compileGraph(testDevice, g.inputs, g.outputs)
   const got = await compiled.call(feeds.map((f, i) => hostOf(f, g.inputs[i] as Tensor)))
   want.forEach((w, i) => {
     const have = got[i]?.data ?? []

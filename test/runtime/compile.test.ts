@@ -1,10 +1,12 @@
 /** Graphs compiled and run: parameters that change between runs, packed weights, thread counts, the event loop. */
+
 import { afterEach, describe, expect, test } from 'vitest'
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { addonInfo, setThreads } from '../../lib/runtime/addon.ts'
 import { compileGraph } from '../../lib/runtime/compile.ts'
 import { DeviceTensor } from '../../lib/runtime/device.ts'
+import { testDevice } from '../device.ts'
 
 const filled = (shape: number[], f: (i: number) => number): HostTensor =>
   hostTensor(
@@ -18,7 +20,7 @@ afterEach(() => setThreads(threads))
 test('call: numbers in, numbers out', async () => {
   const a = ops.input('a', [2, 3], 'float32')
   const b = ops.input('b', [3], 'float32')
-  const plan = await compileGraph([a, b], [{ tensor: ops.add(a, b) }, { tensor: ops.sum(a) }])
+  const plan = await compileGraph(testDevice, [a, b], [{ tensor: ops.add(a, b) }, { tensor: ops.sum(a) }])
   const [sum, total] = await plan.call([filled([2, 3], (i) => i), filled([3], (i) => 10 * i)])
   expect([...(sum as HostTensor).data]).toEqual([0, 11, 22, 3, 14, 25])
   expect((total as HostTensor).data[0]).toBe(15)
@@ -33,7 +35,7 @@ describe('cached weights follow the contents', () => {
     const x = ops.input('x', image, 'float32')
     const w = ops.input('w', weights, 'float32')
     const y = ops.conv2d(ops.conv2d(x, w, { padding: 1 }), w, { padding: 1 })
-    return compileGraph([x, w], [{ tensor: ops.sum(y) }])
+    return compileGraph(testDevice, [x, w], [{ tensor: ops.sum(y) }])
   }
   // A kernel that only passes channel c on, times v: the sum of two convolutions is v^2 times the sum of the image.
   const identity = (v: number): HostTensor =>
@@ -45,9 +47,9 @@ describe('cached weights follow the contents', () => {
       'cpu',
       filled(image, () => 1),
     )
-    const w = await DeviceTensor.from('cpu', identity(1))
-    const other = await DeviceTensor.from('cpu', identity(3))
-    const y = DeviceTensor.empty('cpu', 'float32', [])
+    const w = await DeviceTensor.from(testDevice, identity(1))
+    const other = await DeviceTensor.from(testDevice, identity(3))
+    const y = DeviceTensor.empty(testDevice, 'float32', [])
     const result = async (weight: DeviceTensor): Promise<number> => {
       await plan.run([x, weight], [y])
       return (await y.read()).data[0] as number
@@ -71,7 +73,7 @@ test('a plan gives the same on one thread and on two', async () => {
     setThreads(n)
     expect(addonInfo().threads).toBe(n)
     const x = ops.input('x', [64, 300], 'float32')
-    const plan = await compileGraph([x], [{ tensor: ops.tanh(ops.mul(x, x)) }])
+    const plan = await compileGraph(testDevice, [x], [{ tensor: ops.tanh(ops.mul(x, x)) }])
     const [y] = await plan.call([filled([64, 300], (i) => Math.sin(i))])
     results.push(y as HostTensor)
   }
@@ -84,12 +86,12 @@ test('the event loop goes on while a plan runs', async () => {
   const x = ops.input('x', [256, 256], 'float32')
   let y = x
   for (let i = 0; i < 400; i++) y = ops.matmul(y, x)
-  const plan = await compileGraph([x], [{ tensor: ops.sum(y) }])
+  const plan = await compileGraph(testDevice, [x], [{ tensor: ops.sum(y) }])
   const input = await DeviceTensor.from(
     'cpu',
     filled([256, 256], () => 0),
   )
-  const output = DeviceTensor.empty('cpu', 'float32', [])
+  const output = DeviceTensor.empty(testDevice, 'float32', [])
   let ticks = 0
   let longest = 0
   let last = performance.now()

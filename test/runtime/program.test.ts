@@ -1,12 +1,15 @@
 /** Programs: order, repeats, guards, metrics, cancelling, and that nothing is computed twice. */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../../lib/runtime/compile.ts'
 import { DeviceTensor } from '../../lib/runtime/device.ts'
 import { type Instruction, makeProgram } from '../../lib/runtime/program.ts'
+import { testDevice } from '../device.ts'
 
-const scalar = (v: number): Promise<DeviceTensor> => DeviceTensor.from('cpu', hostTensor(new Float32Array([v]), []))
+const scalar = (v: number): Promise<DeviceTensor> =>
+  DeviceTensor.from(testDevice, hostTensor(new Float32Array([v]), []))
 const read = async (t: DeviceTensor): Promise<number> => (await t.read()).data[0] as number
 
 let increment: CompiledPlan // x -> x + 1, in place
@@ -14,8 +17,8 @@ let double: CompiledPlan // x -> 2 x, in place
 
 beforeAll(async () => {
   const x = ops.input('x', [], 'float32')
-  increment = await compileGraph([x], [{ tensor: ops.add(x, 1), alias: 0 }])
-  double = await compileGraph([x], [{ tensor: ops.mul(x, 2), alias: 0 }])
+  increment = await compileGraph(testDevice, [x], [{ tensor: ops.add(x, 1), alias: 0 }])
+  double = await compileGraph(testDevice, [x], [{ tensor: ops.mul(x, 2), alias: 0 }])
 })
 afterAll(() => {
   increment.dispose()
@@ -50,7 +53,7 @@ test('a record inside repeats records every round', async () => {
 
 test('countFrom reads the tensor at that moment; negative counts are none', async () => {
   const x = await scalar(0)
-  const n = await DeviceTensor.from('cpu', hostTensor(new Int32Array([3]), []))
+  const n = await DeviceTensor.from(testDevice, hostTensor(new Int32Array([3]), []))
   const program = makeProgram([{ do: 'repeat', countFrom: n, body: [run(increment, x)] }])
   await program.run(1)
   expect(await read(x)).toBe(3)
@@ -128,8 +131,8 @@ describe('cancelling', () => {
 describe('impossible programs', () => {
   test('typed errors at creation', async () => {
     const x = await scalar(0)
-    const pair = DeviceTensor.empty('cpu', 'float32', [2])
-    const whole = DeviceTensor.empty('cpu', 'int32', [])
+    const pair = DeviceTensor.empty(testDevice, 'float32', [2])
+    const whole = DeviceTensor.empty(testDevice, 'int32', [])
     const expectCode = (code: string, instruction: Instruction): void =>
       expect(() => makeProgram([instruction])).toThrow(expect.objectContaining({ code }))
     expectCode('E_SHAPE', { do: 'run', plan: increment, inputs: [pair], outputs: [x] })
@@ -166,7 +169,7 @@ test('a program keeps its tensors and plans alive', async () => {
   const x = await scalar(1)
   const y = await scalar(0)
   const t = ops.input('x', [], 'float32')
-  const plan = await compileGraph([t], [{ tensor: ops.mul(t, 3) }])
+  const plan = await compileGraph(testDevice, [t], [{ tensor: ops.mul(t, 3) }])
   const program = makeProgram([
     { do: 'run', plan, inputs: [x], outputs: [y] },
     { do: 'record', tensors: [y] },

@@ -1,4 +1,5 @@
 /** PGD and normalised ascent as graphs: balls and boxes, exact steps, losses, random starts; natively and by the float64 interpreter. */
+
 import { describe, expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
 import { hostTensor } from '../../lib/graph/host-tensor.ts'
@@ -19,6 +20,7 @@ import {
   resolvePgd,
 } from '../../lib/samplers/attacks.ts'
 import { energyTarget } from '../../lib/samplers/target.ts'
+import { testDevice } from '../device.ts'
 import { pattern } from '../golden/pattern.ts'
 
 setThreads(1)
@@ -33,11 +35,14 @@ const lengths = (data: ArrayLike<number>, d = D) =>
 async function run(build: (x: Tensor, key: Tensor) => Tensor, x = pattern([N, D], 1), seed = 1): Promise<Float32Array> {
   const inputs = [ops.input('x', x.shape, x.dtype), ops.input('key', [4], 'int32')] as [Tensor, Tensor]
   const out = build(...inputs)
-  const plan = await compileGraph(inputs, [{ tensor: out }])
-  const tensors = [DeviceTensor.empty('cpu', x.dtype, x.shape), DeviceTensor.empty('cpu', 'int32', [4])] as const
+  const plan = await compileGraph(testDevice, inputs, [{ tensor: out }])
+  const tensors = [
+    DeviceTensor.empty(testDevice, x.dtype, x.shape),
+    DeviceTensor.empty(testDevice, 'int32', [4]),
+  ] as const
   await tensors[0].write(x)
   await tensors[1].write(keyFromSeed(seed))
-  const result = DeviceTensor.empty('cpu', out.dtype, out.shape)
+  const result = DeviceTensor.empty(testDevice, out.dtype, out.shape)
   await plan.run([...tensors], [result])
   const { data } = await result.read()
   for (const t of [...tensors, result]) t.dispose()

@@ -1,4 +1,5 @@
 /** Distributions: log densities against scipy's, integrals, moments of draws (native), gradients, parameters as state, refusals. */
+
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { grad } from '../../lib/autodiff/index.ts'
@@ -18,6 +19,7 @@ import {
   standardNormal,
   uniformBox,
 } from '../../lib/samplers/distributions.ts'
+import { testDevice } from '../device.ts'
 import { pattern, relativeError } from '../golden/pattern.ts'
 
 const golden = JSON.parse(readFileSync(new URL('../golden/distributions.json', import.meta.url), 'utf8')) as {
@@ -60,7 +62,11 @@ const three: Readonly<Record<string, Distribution>> = {
 
 async function logDensities(distribution: Distribution, x: HostTensor): Promise<Float32Array> {
   const given = ops.input('x', x.shape)
-  const plan = await compileGraph([given], [{ tensor: distribution.logDensity(inlineParameters(distribution), given) }])
+  const plan = await compileGraph(
+    testDevice,
+    [given],
+    [{ tensor: distribution.logDensity(inlineParameters(distribution), given) }],
+  )
   const [out] = await plan.call([x])
   plan.dispose()
   return out?.data as Float32Array
@@ -68,7 +74,7 @@ async function logDensities(distribution: Distribution, x: HostTensor): Promise<
 
 /** Draws with the parameters as state tensors, as a trainer keeps them. */
 async function draws(distribution: Distribution, count: number, seed = 1): Promise<HostTensor> {
-  const state = new State('cpu')
+  const state = new State(testDevice)
   await state.put('key', keyFromSeed(seed))
   for (const [name, value] of distribution.parameters) await state.put(`noise/${name}`, value)
   const r = new Recorder(state)

@@ -1,4 +1,5 @@
 /** The accept step against analytic acceptances; walls; the integrator; caches; divergence; options. */
+
 import { describe, expect, test } from 'vitest'
 import type { Tensor } from '../../lib/graph/tensor.ts'
 import { convEnergy } from '../../lib/nn/models.ts'
@@ -12,6 +13,7 @@ import { scoreOf } from '../../lib/samplers/rows.ts'
 import { sample } from '../../lib/samplers/sample.ts'
 import { makeSampler, type SamplerOptions, samplerKinds } from '../../lib/samplers/samplers.ts'
 import { energyTarget } from '../../lib/samplers/target.ts'
+import { testDevice } from '../device.ts'
 import { normality } from './normality.ts'
 import { type Energy, estimate, Rig, startPoints } from './rig.ts'
 import { banana, normalCdf, standard } from './targets.ts'
@@ -184,7 +186,7 @@ describe('the state', () => {
     // Momenta that are not given are drawn anew, so the full state lends its own.
     const momentum = full.momentum === undefined ? {} : { momentum: full.momentum }
     const [a, b] = [sampler.step(target, full, key, 1), sampler.step(target, { x, ...momentum }, key, 1)]
-    const plan = await compileGraph([x, key], [{ tensor: a.state.x }, { tensor: b.state.x }])
+    const plan = await compileGraph(testDevice, [x, key], [{ tensor: a.state.x }, { tensor: b.state.x }])
     const start = startPoints(50, 2, 8, (r) => [r.normal(), r.normal()])
     const [fromFull, fromX] = await plan.call([start, keyFromSeed(4)])
     plan.dispose()

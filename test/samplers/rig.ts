@@ -1,4 +1,5 @@
 /** Runs a sampler on an energy natively, for tests: state on the device, a plan for the first state, one for the step, one for warm-up. */
+
 import { type HostTensor, hostTensor } from '../../lib/graph/host-tensor.ts'
 import type { Tensor } from '../../lib/graph/tensor.ts'
 import * as ops from '../../lib/ops/index.ts'
@@ -9,6 +10,7 @@ import { keyFromSeed, Recorder, State } from '../../lib/runtime/state.ts'
 import { selectRows } from '../../lib/samplers/rows.ts'
 import type { Sampler, SamplerState, StepResult } from '../../lib/samplers/sampler.ts'
 import type { Target } from '../../lib/samplers/target.ts'
+import { testDevice } from '../device.ts'
 
 // Small work: a second thread costs more than it gives, most of all beside other test files.
 setThreads(1)
@@ -27,7 +29,7 @@ export interface Trace {
 
 /** A sampler with its chains. */
 export class Rig {
-  private readonly state = new State('cpu')
+  private readonly state = new State(testDevice)
   private readonly sampler: Sampler
   private readonly target: Target
   private names: string[] = []

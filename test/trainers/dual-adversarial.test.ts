@@ -1,4 +1,5 @@
 /** Dual adversarial training: the rule by which T grows, the stages, contrastive samples, resume, and that it makes a classifier robust. */
+
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../lib/data/dataset.ts'
 import { digits } from '../../lib/data/standard.ts'
@@ -14,6 +15,7 @@ import { CONTRAST_STEPS, ContrastSchedule } from '../../lib/trainers/contrast-sc
 import { DualAdversarial, type DualAdversarialOptions } from '../../lib/trainers/dual-adversarial.ts'
 import { Jem } from '../../lib/trainers/jem-trainers.ts'
 import { openRun } from '../../lib/trainers/run.ts'
+import { testDevice } from '../device.ts'
 import { pattern } from '../golden/pattern.ts'
 import { blobs, checkpointOf, convNet, fitAll, folder, plane, rejection, resNet, someDigits } from './tiny.ts'
 
@@ -43,7 +45,7 @@ describe('T', () => {
     const [window, threshold, most] = [4, 0.8, 3]
     const random = new HostRandom(3)
     const aucs = Array.from({ length: 120 }, () => 0.55 + 0.4 * random.uniform())
-    const state = new State('cpu')
+    const state = new State(testDevice)
     const schedule = new ContrastSchedule({ window, threshold, most, first: 0 })
     await schedule.setup(state)
     state.create('auc', [])

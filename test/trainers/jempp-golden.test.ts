@@ -1,4 +1,5 @@
 /** Five whole JEM++ steps against PyTorch, from fixed weights, batches and buffer (test/golden/generate.py): losses and weights to 1e-3. */
+
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { Dataset } from '../../lib/data/dataset.ts'
@@ -9,6 +10,7 @@ import { State } from '../../lib/runtime/state.ts'
 import { Engine } from '../../lib/trainers/engine.ts'
 import { JemMethod, resolveJem } from '../../lib/trainers/jem.ts'
 import { describeData } from '../../lib/trainers/trainer.ts'
+import { testDevice } from '../device.ts'
 import { type Digest, digest, digestError, pattern, patternWeights } from '../golden/pattern.ts'
 
 interface Golden {
@@ -67,7 +69,7 @@ async function makeEngine() {
     buffer: { size: s.bufferRows },
   } as const
   const settings = resolveJem(options, network, data, { kind: 'uniform' })
-  const state = new State('cpu')
+  const state = new State(testDevice)
   const engine = new Engine(state, model, new JemMethod(network, settings, describeData(data)), options)
   const plan = { stepsPerEpoch: 2, totalSteps: 5 }
   await engine.setup(data, plan)

@@ -103,6 +103,10 @@ CUresult drain(CUcontext context) {
   for (CUstream stream : context->streams) {
     if (const CUresult bad = drain(stream); bad != CUDA_SUCCESS) return bad;
   }
+  return check_guards(context);
+}
+
+CUresult check_guards(CUcontext context) {
   const std::string written = context->memory->check_all_guards();
   if (!written.empty() && context->error == CUDA_SUCCESS) context->error = misuse(CUDA_ERROR_ILLEGAL_ADDRESS, "some work " + written);
   return context->error;
@@ -184,7 +188,8 @@ CUresult CUDAAPI cuStreamSynchronize(CUstream stream) {
     return entry.wrong(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the stream is captured");
   }
   ++counts().synchronizes;
-  const CUresult result = drain(thread_context);
+  CUresult result = drain(stream);
+  if (result == CUDA_SUCCESS) result = check_guards(thread_context);
   Memory& memory = *thread_context->memory;
   if (memory.reserved() > memory.release_threshold) memory.trim(memory.release_threshold);
   write_counts();

@@ -209,6 +209,8 @@ CUresult enqueue(CUstream stream, Work work);
 // Runs what is queued. The context's error where something went wrong.
 CUresult drain(CUstream stream);
 CUresult drain(CUcontext context);
+// Whether anything was written beyond the context's allocations.
+CUresult check_guards(CUcontext context);
 // While a stream of the context captures: refuses, naming what, and invalidates the capture. Else success.
 CUresult not_while_capturing(CUcontext context, const char* what);
 

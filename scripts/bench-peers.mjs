@@ -29,6 +29,7 @@ const help = `usage: node scripts/bench-peers.mjs [options]      (after npm run 
   --rounds N           how often the contenders take turns at a workload (default 3)
   --repeats N          timings in a turn (default 3)
   --seconds S          a timing takes a quarter of this, or one call (default 1)
+  --device NAME        cpu (default) or cuda: ours, PyTorch's and JAX's alike
   --threads N          threads of every contender (default: all cores that this process may use)
   --out FILE           JSON of all numbers (default: bench.json)
   --help               this text
@@ -42,7 +43,7 @@ function fail(message) {
 
 function readOptions() {
   const text = { type: 'string' }
-  const names = ['peers', 'only', 'contenders', 'rounds', 'repeats', 'seconds', 'threads', 'out']
+  const names = ['peers', 'only', 'contenders', 'rounds', 'repeats', 'seconds', 'threads', 'device', 'out']
   const options = { ...Object.fromEntries(names.map((n) => [n, text])), help: { type: 'boolean' } }
   let values
   try {
@@ -65,6 +66,8 @@ function readOptions() {
     for (const w of words) if (!all.includes(w)) fail(`--${name}: '${w}' is not known. Known: ${all.join(', ')}`)
     return all.filter((w) => words.includes(w))
   }
+  const device = values.device ?? 'cpu'
+  if (!/^(cpu|cuda(:[0-9]+)?)$/.test(device)) fail(`--device takes cpu, cuda or cuda:N; got '${device}'`)
   const table = JSON.parse(readFileSync(join(root, 'scripts/bench/workloads.json'), 'utf8'))
   return {
     peers: resolve(values.peers ?? join(root, '../shared/peers')),
@@ -77,6 +80,7 @@ function readOptions() {
     rounds: number('rounds', 3, true),
     repeats: number('repeats', 3, true),
     seconds: number('seconds', 1, false),
+    device,
     threads: number('threads', availableParallelism(), true),
     out: resolve(values.out ?? 'bench.json'),
   }
@@ -114,6 +118,8 @@ function findContenders(o) {
           '--json',
           '--threads',
           threads,
+          '--device',
+          o.device,
           ...(name === oursHalf ? ['--precision', 'bfloat16'] : []),
           ...common,
         ],
@@ -121,9 +127,16 @@ function findContenders(o) {
     } else if (name === 'jax') {
       // XLA sizes its thread pool by the cores of its affinity mask; this flag holds it to one where one is asked for.
       const flags = o.threads === 1 ? '--xla_cpu_multi_thread_eigen=false' : ''
-      peer(name, 'jax', 'jax_bench.py', [], { XLA_FLAGS: flags, JAX_PLATFORMS: 'cpu' })
+      peer(name, 'jax', 'jax_bench.py', [], { XLA_FLAGS: flags, JAX_PLATFORMS: o.device === 'cpu' ? 'cpu' : 'cuda' })
     } else {
-      peer(name, 'torch', 'torch_bench.py', ['--variant', name.slice('torch-'.length), '--threads', threads])
+      peer(name, 'torch', 'torch_bench.py', [
+        '--variant',
+        name.slice('torch-'.length),
+        '--device',
+        o.device,
+        '--threads',
+        threads,
+      ])
     }
   }
   return { found, missing }
@@ -183,7 +196,16 @@ async function run(contender, workload) {
  * does here and now in a large float32 product. In a process of its own: measuring that takes memory.
  */
 async function measurePeak(o, workload) {
-  const args = [join(root, 'dist/bundle/cli.js'), 'bench', '--json', '--profile', '--threads', String(o.threads)]
+  const args = [
+    join(root, 'dist/bundle/cli.js'),
+    'bench',
+    '--json',
+    '--profile',
+    '--device',
+    o.device,
+    '--threads',
+    String(o.threads),
+  ]
   const quick = ['--repeats', '1', '--seconds', '0.01', '--only']
   const { lines, failed } = await launch(
     { name: 'langevin --profile', command: process.execPath, args: [...args, ...quick], env: {} },
@@ -300,7 +322,7 @@ function peakText(results) {
   return `of peak: operations of products and convolutions (as the direct algorithm counts them) over the whole time of a unit, against a large float32 product measured in the same round (${range}); of bf16 against the float32 product too\n\n`
 }
 
-/** One line a workload: the most MiB that each had resident. */
+/** One line a workload: the most MiB of the machine's memory, not the device's, that each had resident. */
 function memoryTable(names, results) {
   const cell = (r) => (r?.peak ? (r.peak / 2 ** 20).toFixed(0) : '-')
   const rows = Object.entries(results).map(([workload, by]) => [workload, ...names.map((n) => cell(by[n]))])
@@ -315,7 +337,13 @@ async function main() {
   const theirs = join(o.peers, 'workloads.json')
   if (found.some((c) => !isOurs(c.name)) && !isDeepStrictEqual(JSON.parse(readFileSync(theirs, 'utf8')), o.table))
     fail(`${theirs} differs from scripts/bench/workloads.json: the contenders would not do the same work`)
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', threads: o.threads, node: process.version, load: loadavg()[0] }
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    device: o.device,
+    threads: o.threads,
+    node: process.version,
+    load: loadavg()[0],
+  }
   if (machine.load > 0.5 * availableParallelism())
     process.stderr.write(`warning: other work is running (load ${machine.load.toFixed(1)}); times will be too long\n`)
   const results = {}
@@ -329,7 +357,9 @@ async function main() {
     )
     save()
   }
-  process.stdout.write(`${machine.cpu}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`)
+  process.stdout.write(
+    `${machine.cpu}, device ${o.device}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`,
+  )
   process.stdout.write(
     `${timesTable(names, results)}\n\n${peakText(results)}peak memory\n\n${memoryTable(names, results)}\n`,
   )

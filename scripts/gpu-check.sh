@@ -138,7 +138,7 @@ bench_peers() {
 torch_has_gpu() { "${LANGEVIN_PEERS_PYTHON:-python3}" -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' >/dev/null 2>&1; }
 
 export -f build_all check_info run_tests train_digits resume_on_cpu sanitize bench bench_peers say fail have
-export out device simulator peers sanitized=langevin_mlp,dsm_mlp,pcd_conv test_timeout=600000
+export out device simulator peers sanitized=langevin_mlp,dsm_mlp,dsm_conv test_timeout=600000
 here() { part "$1" "$2" bash -c '"$@"' - "${@:3}"; }
 
 # --- the parts ---

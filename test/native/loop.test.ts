@@ -1,10 +1,11 @@
 /** Fused loops on the CPU: the cases of cases/loop.ts, and programs that are refused. */
+import { testDevice } from '../device.ts'
 import { describe, expect, test } from 'vitest'
 import { addon } from '../../lib/runtime/addon.ts'
 import { meaning, testLoops } from './cases/loop.ts'
 import { compileRaw } from './plan-json.ts'
 
-testLoops()
+testLoops(testDevice)
 
 test('the addon lists the instructions', () => {
   expect(new Set(addon().info().loopOps)).toEqual(new Set([...Object.keys(meaning), 'const', 'const_int', 'iota']))

@@ -28,11 +28,8 @@ namespace langevin::simulator {
 
 namespace {
 
-// The folder `native`, by where this file was compiled from.
-std::string sources() {
-  const std::string file = __FILE__;
-  return file.substr(0, file.rfind("/cuda/simulator/"));
-}
+// The folder `native`: whoever compiles this file says where it is.
+std::string sources() { return LANGEVIN_SIMULATOR_SOURCES; }
 
 std::string hash_of(const std::string& text) {
   uint64_t a = 1469598103934665603u, b = 0x9E3779B97F4A7C15u;

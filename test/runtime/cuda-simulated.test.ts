@@ -86,7 +86,7 @@ where('device cuda, simulated', () => {
   })
 
   test('training steps; a run that was trained on one device goes on on the other', async () => {
-    const data = new Dataset({ name: 'points', features: points([32, 2]) })
+    const data = new Dataset({ name: 'points', features: points([32, 2]), range: null })
     const out = temporaryFolder()
     const train = async (device: Device, steps: number, folder: string, resume: boolean) => {
       const model = mlp({ inputs: 2, hidden: [8], device })

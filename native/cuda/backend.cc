@@ -17,8 +17,8 @@ constexpr size_t kPinnedBytes = 65536;
 
 CUdeviceptr address(const void* memory) { return static_cast<CUdeviceptr>(reinterpret_cast<uintptr_t>(memory)); }
 
-bool wants_graphs() {
-  const char* text = std::getenv("LANGEVIN_CUDA_GRAPHS");
+bool wants(const char* variable) {
+  const char* text = std::getenv(variable);
   return text == nullptr || std::strcmp(text, "0") != 0;
 }
 
@@ -39,7 +39,7 @@ class CudaRecording final : public Recording {
 
 }  // namespace
 
-CudaBackend::CudaBackend(CudaDevice& device) : device_(device), name_("cuda:" + std::to_string(device.ordinal())), records_(wants_graphs()) {
+CudaBackend::CudaBackend(CudaDevice& device) : device_(device), name_("cuda:" + std::to_string(device.ordinal())), records_(wants("LANGEVIN_CUDA_GRAPHS")), repeats_(wants("LANGEVIN_CUDA_CHAINS")) {
   const Driver& d = driver();
   device_.use();
   CUdevice handle = 0;

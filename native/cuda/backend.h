@@ -30,6 +30,9 @@ class CudaBackend final : public Backend {
   void begin_recording() override;
   std::unique_ptr<Recording> end_recording() override;
 
+  bool repeats() const override { return repeats_; }
+  std::unique_ptr<RepeatedPlan> make_repeated(const DecodedPlan& plan, const std::vector<int>& carried) override;  // chain.cc
+
   void choose_layouts(Instruction& instruction) override;
   std::unique_ptr<Kernel> make_kernel(const Instruction& instruction) override;
   std::unique_ptr<Kernel> make_reorder(const TensorDesc& from, const TensorDesc& to) override;
@@ -49,6 +52,7 @@ class CudaBackend final : public Backend {
   CudaDevice& device_;
   std::string name_;
   bool records_;
+  bool repeats_;
   CUmemoryPool pool_ = nullptr;
   CUstream side_ = nullptr;   // for memory while the main stream records
   void* pinned_ = nullptr;    // host memory through which small results come back

@@ -8,7 +8,7 @@
 
 namespace langevin {
 
-constexpr int kCudaPluginAbi = 1;
+constexpr int kCudaPluginAbi = 2;
 
 struct CudaPlugin {
   int abi = kCudaPluginAbi;

@@ -75,12 +75,24 @@ class Recording {
   virtual void replay() = 0;
 };
 
+// Many rounds of one plan as one piece of work. Memory: the plan's inputs by position, then its constants. A round overwrites the inputs that it was made
+// to carry, and the next one reads them; what else the plan computes is left out.
+class RepeatedPlan {
+ public:
+  virtual ~RepeatedPlan() = default;
+  virtual void prepare() = 0;  // before the first run and outside of recordings: compiles code, takes memory. Again: does nothing
+  virtual void run(const std::vector<void*>& memory, uint64_t rounds) = 0;
+  virtual uint64_t kernels() const = 0;  // of one run
+};
+
+struct DecodedPlan;
+
 struct DeviceMemory {
   size_t used = 0, peak = 0;   // bytes that this process has asked for, now and at most so far
   size_t free = 0, total = 0;  // of the device; 0 where it does not tell
 };
 
-// All functions but allocate, release, memory and name are called on the worker thread only.
+// All functions but allocate, release, memory, name and make_repeated are called on the worker thread only.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -103,6 +115,11 @@ class Backend {
   virtual bool records() const { return false; }
   virtual void begin_recording() {}
   virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
+
+  // carried: by output, the input whose memory it overwrites in each round, or -1. Null where the device would rather run the plan again and again, which
+  // depends on the plan alone. Any thread. Devices that never do so say so at once.
+  virtual bool repeats() const { return false; }
+  virtual std::unique_ptr<RepeatedPlan> make_repeated(const DecodedPlan&, const std::vector<int>& /*carried*/) { return nullptr; }
 
   // Given the layouts in which the inputs exist (in `instruction.inputs[i].layout`), sets there the layouts the kernel wants
   // and in `instruction.outputs[i].layout` those it will produce. The runtime inserts reorders where wanted and existing differ.

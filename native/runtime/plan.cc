@@ -55,6 +55,7 @@ CompiledPlan::CompiledPlan(const std::string& text, const std::vector<uint8_t>& 
     output_types_.push_back(plan.values[output.value]);
     aliases_.push_back(output.alias);
   }
+  if (backend_.repeats()) decoded_ = std::make_unique<DecodedPlan>(plan);
   stats_.arena_bytes = lowered_.arena_bytes;
   stats_.persistent_bytes = lowered_.persistent_bytes;
   stats_.reorders = lowered_.reorders;
@@ -146,6 +147,12 @@ void CompiledPlan::bind(const TensorList& inputs, const TensorList& outputs) {
   }
 }
 
+uint64_t CompiledPlan::most_kernels() const {
+  uint64_t n = static_cast<uint64_t>(stats_.reorders);
+  for (const auto& kernel : stats_.kernels) n += static_cast<uint64_t>(kernel.second);
+  return n;
+}
+
 void CompiledPlan::set_profiling(bool on) {
   profiling_ = on;
   if (on) profile_.assign(lowered_.steps.size(), StepProfile());
@@ -213,6 +220,28 @@ uint64_t CompiledPlan::run(const TensorList& inputs, const TensorList& outputs, 
   }
   if (wait) backend_.synchronize();
   return kernels;
+}
+
+std::unique_ptr<RepeatedPlan> CompiledPlan::make_repeated(const TensorList& inputs, const TensorList& outputs) const {
+  if (!decoded_) return nullptr;
+  std::vector<int> carried(outputs.size(), -1);
+  bool any = false;
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    if (aliases_[o] < 0 || outputs[o] != inputs[static_cast<size_t>(aliases_[o])]) continue;
+    carried[o] = aliases_[o];
+    any = true;
+  }
+  return any ? backend_.make_repeated(*decoded_, carried) : nullptr;
+}
+
+void CompiledPlan::run_repeated(RepeatedPlan& repeated, const TensorList& inputs, uint64_t rounds) const {
+  std::vector<void*> memory;
+  for (const auto& input : inputs) memory.push_back(input->data());
+  memory.resize(inputs.size() + decoded_->constants.size());
+  for (const Buffer& b : lowered_.buffers) {
+    if (b.kind == Buffer::Constant) memory[inputs.size() + static_cast<size_t>(b.index)] = persistent_ + b.offset;
+  }
+  repeated.run(memory, rounds);
 }
 
 }  // namespace langevin

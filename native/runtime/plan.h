@@ -44,12 +44,18 @@ class CompiledPlan {
   // between two kernels with CodedError E_CANCELLED and leaves the outputs undefined. `wait`: return when the work is done, not when it is queued.
   uint64_t run(const TensorList& inputs, const TensorList& outputs, const std::atomic<bool>& stop, bool wait = true);
 
+  // Rounds of this plan over the same tensors in one piece of work: an output bound to its input's tensor is carried. Null where the device does not do that,
+  // or nothing is carried; see Backend::make_repeated. run_repeated takes bindings that are equal to those.
+  std::unique_ptr<RepeatedPlan> make_repeated(const TensorList& inputs, const TensorList& outputs) const;
+  void run_repeated(RepeatedPlan& repeated, const TensorList& inputs, uint64_t rounds) const;
+
   Backend& backend() const { return backend_; }
   bool profiling() const { return profiling_; }
   // Changes whenever scratch memory has moved since work that was recorded with it.
   uint64_t arena_generation() const { return arena_->generation(); }
 
   const PlanStats& stats() const { return stats_; }
+  uint64_t most_kernels() const;  // of a run, reorders of parameters included
 
   // From here on (or no longer) each kernel is timed, which costs two looks at the clock; turning it on starts from zero. Worker thread.
   void set_profiling(bool on);
@@ -68,6 +74,7 @@ class CompiledPlan {
   Backend& backend_;
   int threads_;
   Lowered lowered_;
+  std::unique_ptr<const DecodedPlan> decoded_;  // kept for devices that repeat plans
   std::vector<TensorDesc> input_types_;
   std::vector<TensorDesc> output_types_;
   std::vector<int> aliases_;          // by output: input position or -1

@@ -187,7 +187,8 @@ Program::Program(const std::string& text, std::vector<std::shared_ptr<CompiledPl
   const auto code = root.is_object() ? root.find("code") : root.end();
   if (code == root.end()) throw PlanError("program must be an object with 'code'");
   Decoder(*this, tensors).body(*code, "code", 0, 1, true);
-  stretches_ = Stretches(ops_, plans_);
+  repeats_ = Repeats(ops_, plans_);
+  stretches_ = Stretches(ops_, plans_, repeats_);
 }
 
 int64_t Program::repeat_count(const Op& op) const {
@@ -216,7 +217,8 @@ Program::Outcome Program::interpret(size_t first, size_t end, bool recording, Pr
         break;
       case Kind::Repeat:
         left[depth] = repeat_count(op);
-        if (left[depth] > 0) ++depth;
+        if (repeats_.run(at, left[depth], &result.kernels, stop)) at = op.jump;
+        else if (left[depth] > 0) ++depth;
         else at = op.jump;
         break;
       case Kind::End:
@@ -241,6 +243,7 @@ ProgramResult Program::run(uint64_t steps, uint64_t epoch, const std::atomic<boo
   ProgramResult result;
   // All of it at once where that is little; a run of many steps grows it now and then.
   result.metrics.reserve(static_cast<size_t>(std::min<uint64_t>(steps, 65536)) * std::min<size_t>(recorded_, 256));
+  repeats_.prepare();
   const auto start = std::chrono::steady_clock::now();
   while (result.completed < steps) {
     if (epoch_.load(std::memory_order_relaxed) != epoch || stop.load(std::memory_order_relaxed)) {

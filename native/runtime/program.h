@@ -51,6 +51,7 @@ class Program {
 
   std::vector<std::shared_ptr<CompiledPlan>> plans_;
   std::vector<Op> ops_;
+  Repeats repeats_;
   Stretches stretches_;
   size_t recorded_ = 0;
   std::atomic<uint64_t> epoch_{0};

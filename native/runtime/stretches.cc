@@ -11,12 +11,6 @@ using Kind = ProgramOp::Kind;
 
 constexpr uint64_t kMostKernels = 2000;  // of a recording; a longer repeat is recorded in parts
 
-uint64_t kernels_of(const CompiledPlan& plan) {
-  uint64_t n = static_cast<uint64_t>(plan.stats().reorders);
-  for (const auto& kernel : plan.stats().kernels) n += static_cast<uint64_t>(kernel.second);
-  return n;
-}
-
 }  // namespace
 
 // One instruction, or a repeat with its body.
@@ -27,7 +21,8 @@ struct Stretches::Unit {
   Backend* backend = nullptr;  // null: none needed, as of an empty repeat
 };
 
-Stretches::Stretches(const std::vector<ProgramOp>& ops, const PlanList& plans) : ops_(&ops), plans_(&plans), begins_(ops.size(), -1) {
+Stretches::Stretches(const std::vector<ProgramOp>& ops, const PlanList& plans, const Repeats& repeats)
+    : ops_(&ops), plans_(&plans), repeats_(&repeats), begins_(ops.size(), -1) {
   bool any = false;
   for (const auto& plan : plans) any = any || plan->backend().records();
   if (any) find(0, ops.size());
@@ -45,7 +40,7 @@ Stretches::Unit Stretches::unit(size_t at) const {
     case Kind::Run: {
       const CompiledPlan& plan = *(*plans_)[static_cast<size_t>(op.plan)];
       on(plan.backend());
-      u.kernels = kernels_of(plan);
+      u.kernels = plan.most_kernels();
       break;
     }
     case Kind::Copy:
@@ -63,6 +58,9 @@ Stretches::Unit Stretches::unit(size_t at) const {
         u.kernels += inner.kernels * static_cast<uint64_t>(op.count);
         i = inner.end;
       }
+      if (!repeats_->has(at)) break;
+      if (op.tensor == nullptr) u.kernels = repeats_->kernels(at, op.count);
+      u.recordable = u.recordable && u.kernels <= kMostKernels;  // never in parts
       break;
     default: u.recordable = false;
   }

@@ -11,7 +11,7 @@
 
 #include <functional>
 
-#include "runtime/program_op.h"
+#include "runtime/repeats.h"
 
 namespace langevin {
 
@@ -21,7 +21,7 @@ class Stretches {
   using Interpret = std::function<void(size_t first, size_t end)>;
 
   Stretches() = default;
-  Stretches(const std::vector<ProgramOp>& ops, const PlanList& plans);
+  Stretches(const std::vector<ProgramOp>& ops, const PlanList& plans, const Repeats& repeats);
 
   // If a stretch begins at that instruction and can be replayed, does so and sets *at to its last instruction; else the caller interprets it. The
   // first run of a stretch is interpreted (memory finds its place, code is loaded), the second recorded. Adds to *kernels. Throws E_CANCELLED.
@@ -51,6 +51,7 @@ class Stretches {
 
   const std::vector<ProgramOp>* ops_ = nullptr;
   const PlanList* plans_ = nullptr;
+  const Repeats* repeats_ = nullptr;
   std::vector<Stretch> stretches_;
   std::vector<int> begins_;  // by instruction: the stretch that begins there, or -1
 };

@@ -303,7 +303,8 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t handl
 }
 
 cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, const cudnnTensorDescriptor_t x_is, const void* x,
-                                      const cudnnFilterDescriptor_t w_is, const void* w, const cudnnConvolutionDescriptor_t how, cudnnConvolutionFwdAlgo_t algorithm, void* space, size_t bytes,
+                                      const cudnnFilterDescriptor_t w_is, const void* w, const cudnnConvolutionDescriptor_t how,
+                                      cudnnConvolutionFwdAlgo_t algorithm, void* space, size_t bytes,
                                       const void* beta, const cudnnTensorDescriptor_t y_is, void* y) {
   const Held held(lock());
   Convolution all{};

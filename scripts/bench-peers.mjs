@@ -129,7 +129,14 @@ function findContenders(o) {
       const flags = o.threads === 1 ? '--xla_cpu_multi_thread_eigen=false' : ''
       peer(name, 'jax', 'jax_bench.py', [], { XLA_FLAGS: flags, JAX_PLATFORMS: o.device === 'cpu' ? 'cpu' : 'cuda' })
     } else {
-      peer(name, 'torch', 'torch_bench.py', ['--variant', name.slice('torch-'.length), '--device', o.device, '--threads', threads])
+      peer(name, 'torch', 'torch_bench.py', [
+        '--variant',
+        name.slice('torch-'.length),
+        '--device',
+        o.device,
+        '--threads',
+        threads,
+      ])
     }
   }
   return { found, missing }
@@ -189,7 +196,16 @@ async function run(contender, workload) {
  * does here and now in a large float32 product. In a process of its own: measuring that takes memory.
  */
 async function measurePeak(o, workload) {
-  const args = [join(root, 'dist/bundle/cli.js'), 'bench', '--json', '--profile', '--device', o.device, '--threads', String(o.threads)]
+  const args = [
+    join(root, 'dist/bundle/cli.js'),
+    'bench',
+    '--json',
+    '--profile',
+    '--device',
+    o.device,
+    '--threads',
+    String(o.threads),
+  ]
   const quick = ['--repeats', '1', '--seconds', '0.01', '--only']
   const { lines, failed } = await launch(
     { name: 'langevin --profile', command: process.execPath, args: [...args, ...quick], env: {} },
@@ -321,7 +337,13 @@ async function main() {
   const theirs = join(o.peers, 'workloads.json')
   if (found.some((c) => !isOurs(c.name)) && !isDeepStrictEqual(JSON.parse(readFileSync(theirs, 'utf8')), o.table))
     fail(`${theirs} differs from scripts/bench/workloads.json: the contenders would not do the same work`)
-  const machine = { cpu: cpus()[0]?.model ?? 'unknown', device: o.device, threads: o.threads, node: process.version, load: loadavg()[0] }
+  const machine = {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    device: o.device,
+    threads: o.threads,
+    node: process.version,
+    load: loadavg()[0],
+  }
   if (machine.load > 0.5 * availableParallelism())
     process.stderr.write(`warning: other work is running (load ${machine.load.toFixed(1)}); times will be too long\n`)
   const results = {}
@@ -335,7 +357,9 @@ async function main() {
     )
     save()
   }
-  process.stdout.write(`${machine.cpu}, device ${o.device}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`)
+  process.stdout.write(
+    `${machine.cpu}, device ${o.device}, ${o.threads} threads; milliseconds a step, median (least to greatest)\n\n`,
+  )
   process.stdout.write(
     `${timesTable(names, results)}\n\n${peakText(results)}peak memory\n\n${memoryTable(names, results)}\n`,
   )

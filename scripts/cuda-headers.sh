@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 wheels=(
   nvidia-cuda-runtime==13.0.96
   nvidia-cuda-crt==13.0.88
+  nvidia-cuda-cccl==13.0.85
   nvidia-cuda-nvrtc==13.0.88
   nvidia-cublas==13.1.1.3
   nvidia-cudnn-cu13==9.24.0.43
@@ -45,6 +46,8 @@ with zipfile.ZipFile(wheel) as archive:
             continue
         if what == 'headers' and 'include' in parts[:-1]:
             inner = parts[parts.index('include') + 1:]
+            if inner[0] == 'cccl':  # a C++ library; the one header of it that cuda_fp16.h includes lies beside it, in nv
+                continue
         elif what == 'libraries' and '.so' in parts[-1]:
             inner = parts[-1:]
         else:
@@ -76,7 +79,7 @@ for wheel in "${wheels[@]}"; do
   rm -rf "$download/wheel"
 done
 if ! have_headers; then
-  for header in cuda.h nvrtc.h cublasLt.h cudnn.h crt/host_defines.h; do
+  for header in cuda.h nvrtc.h cublasLt.h cudnn.h crt/host_defines.h nv/target; do
     [ -e "$headers/$header" ] || fail "the wheels hold no $header; please report this"
   done
   rm -rf "$target"

@@ -97,12 +97,12 @@ run_tests() {
   return "$code"
 }
 
-# As a user would; the run folder tells the accuracy, which must reach $1.
+# As a user would; the run folder tells the accuracy, which must reach $1. $2: how many steps, if not all; $3: another configuration.
 train_digits() {
   local steps=()
   [ -z "$2" ] || steps=(--steps "$2")
   rm -rf "$out/digits"
-  node dist/bundle/cli.js train configs/jempp-digits.json --device "$device" --out "$out/digits" --json "${steps[@]+"${steps[@]}"}" &&
+  node dist/bundle/cli.js train "${3:-configs/jempp-digits.json}" --device "$device" --out "$out/digits" --json "${steps[@]+"${steps[@]}"}" &&
     node -e '
       const folder = process.argv[1]
       const e = JSON.parse(require("node:fs").readFileSync(`${folder}/evaluation.json`, "utf8"))
@@ -157,7 +157,18 @@ if here info 120 check_info; then
   native=(test/native/{move,index,pool,random,conv,matmul,loop}.test.ts)
   if $simulator; then
     here runtime 1800 run_tests runtime test/runtime/compile.test.ts test/runtime/program.test.ts
-    here train 1800 train_digits 0 1
+    cat >"$out/small.json" <<'JSON'
+{
+  "method": "jempp",
+  "data": { "kind": "digits", "test": 40 },
+  "network": { "kind": "mlp", "hidden": [16] },
+  "trainer": { "batch": 8, "sampler": { "kind": "pyld", "outer": 1, "inner": 2 }, "buffer": { "size": 20 } },
+  "steps": 4,
+  "evaluation": { "ood": ["uniform"], "samples": 0 }
+}
+JSON
+    here train 1800 train_digits 0 '' "$out/small.json"
+    here resume 900 resume_on_cpu
   else
     here ops 3600 run_tests ops test/ops/native.test.ts test/plan/native.test.ts "${native[@]}"
     here ops-tf32 3600 env LANGEVIN_TF32=1 bash -c 'run_tests ops-tf32 test/ops/native.test.ts'

@@ -14,6 +14,11 @@ rm -rf "$target"
 mkdir -p "$target/licences"
 cp build/Release/langevin.node "$target/"
 strip --strip-unneeded "$target/langevin.node"
+# The CUDA plugin needs nothing beside it: what it uses of NVIDIA's it looks for when it is loaded. Without code for a GPU (HOST) it is of no use.
+if [ -e build/Release/langevin_cuda.so ] && ! grep -q 'built without nvcc' build/Release/langevin_cuda.so; then
+  cp build/Release/langevin_cuda.so "$target/"
+  strip --strip-unneeded "$target/langevin_cuda.so"
+fi
 
 licence_of() { # LIBRARY FILE: the Debian copyright file of the package that owns it
   local package

@@ -20,6 +20,7 @@ bool float_tile_available() {
 
 namespace {
 
+// What is added to comes last: sums of pieces, added up, are closer than one long sum.
 template <int M, int N, bool Add>
 AVX512_CODE void multiply(const FloatTile& t, int64_t first) {
   const int64_t row = t.row, step = t.step, ldb = t.ldb;
@@ -29,7 +30,7 @@ AVX512_CODE void multiply(const FloatTile& t, int64_t first) {
   AVX512_UNROLL
   for (int i = 0; i < M; ++i) {
     AVX512_UNROLL
-    for (int j = 0; j < N; ++j) sum[i][j] = Add ? _mm512_loadu_ps(c + i * t.ldc + 16 * j) : _mm512_setzero_ps();
+    for (int j = 0; j < N; ++j) sum[i][j] = _mm512_setzero_ps();
   }
   for (int64_t k = 0; k < t.k; ++k, a += step, b += ldb) {
     __m512 column[N];
@@ -45,7 +46,10 @@ AVX512_CODE void multiply(const FloatTile& t, int64_t first) {
   AVX512_UNROLL
   for (int i = 0; i < M; ++i) {
     AVX512_UNROLL
-    for (int j = 0; j < N; ++j) _mm512_storeu_ps(c + i * t.ldc + 16 * j, sum[i][j]);
+    for (int j = 0; j < N; ++j) {
+      float* to = c + i * t.ldc + 16 * j;
+      _mm512_storeu_ps(to, Add ? _mm512_add_ps(_mm512_loadu_ps(to), sum[i][j]) : sum[i][j]);
+    }
   }
 }
 

@@ -23,6 +23,7 @@ constexpr int64_t kCache = int64_t{768} << 10;    // bytes of V and sums that a 
 constexpr int64_t kKept = int64_t{4} << 20;       // most bytes of transformed weights that are kept
 constexpr int64_t kRound = 64;                    // most tiles that threads share
 constexpr int64_t kSlice = 16;                    // source channels whose weights are transformed at a time: a block
+constexpr int64_t kChain = 128;                   // most source channels summed in a row, for the sake of the error
 constexpr int64_t kSkew = 16;                     // floats between matrices, whose rows would else fall on the same lines of the first-level cache
 
 // Result channels in panels of at most 64, as equal as whole blocks of 16 allow; of the blocks first..end.
@@ -292,8 +293,11 @@ void Winograd::run_apart(int thread, const float* source, const float* packed, c
     transform(source, t, t + count, v, c, 16, v_position);
     for (int64_t p = 0; p < panels.count(); ++p) {
       const int64_t start = panels.start(p), width = panels.width(p), m_position = count * width + kSkew;
-      FloatTile tile{v, c, 1, packed + kP * (c * start + kSkew * p), width, m, width, count, width, c, false};
-      for (int64_t k = 0; k < kP; ++k, tile.a += v_position, tile.b += c * width + kSkew, tile.c += m_position) float_multiply(tile);
+      for (int64_t s = 0; s < c; s += kChain) {
+        const float* u = packed + kP * (c * start + kSkew * p) + s * width;
+        FloatTile tile{v + s, c, 1, u, width, m, width, count, width, std::min(kChain, c - s), s > 0};
+        for (int64_t k = 0; k < kP; ++k, tile.a += v_position, tile.b += c * width + kSkew, tile.c += m_position) float_multiply(tile);
+      }
       untransform(m, start, width, m_position, t, count, bias, result);
     }
   }

@@ -63,7 +63,10 @@ class OwnKernel : public Kernel {
                               : direction == ConvDirection::Forward ? "langevin_conv_forward"
                                                                       : "langevin_conv_input_grad");
     blocks_ = weights ? static_cast<unsigned>(std::min<int64_t>(args_.count, int64_t{1} << 30)) : blocks_for(args_.count);
-    shared_ = weights ? kConvThreads * sizeof(float) : 0;
+    if (weights) {  // a block a result, with some terms for each thread
+      for (threads_ = 32; threads_ < kBlockThreads && threads_ * kTerms < g.n * g.oh * g.ow;) threads_ *= 2;
+      shared_ = threads_ * sizeof(float);
+    }
   }
 
   const char* kind() const override { return args_.first_half ? "bf16" : ""; }
@@ -75,15 +78,16 @@ class OwnKernel : public Kernel {
     ConvArgs mine = args_;
     mine.first = args.inputs[0], mine.second = args.inputs[1], mine.result = args.outputs[0];
     mine.bias = bias(args);
-    launch(device_, function_, {blocks_}, {kConvThreads}, shared_, mine);
+    launch(device_, function_, {blocks_}, {threads_}, shared_, mine);
   }
 
  private:
+  static constexpr int64_t kTerms = 8;
   CudaDevice& device_;
   ConvArgs args_{};
   bool bias_ = false;
   CUfunction function_ = nullptr;
-  unsigned blocks_ = 1;
+  unsigned blocks_ = 1, threads_ = kBlockThreads;
   size_t shared_ = 0;
 };
 

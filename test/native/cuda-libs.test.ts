@@ -62,7 +62,7 @@ where('in float32', () => {
 
   test('with indices of 64 bits', async () => {
     process.env.LANGEVIN_CUDA_WIDE = '1'
-    await checkConvolution(convolutions.table['uneven padding'] as Conv)
+    await checkConvolution({ n: 3, c: 8, h: 7, w: 6, o: 12, kernel: [3, 3], padding: [0, 1, 1, 0] })
   })
 
   test('what cuDNN refuses when it runs is computed all the same', async () => {
@@ -176,7 +176,7 @@ where('in bfloat16', () => {
   test('a product that only another reads is stored in bfloat16', async () => {
     const attr = { transposeA: false, transposeB: false }
     const first = products.operands({ a: [40, 64], b: [64, 48] }, 1)
-    const second = products.operands({ a: [40, 48], b: [48, 32] }, 2)
+    const second = products.operands({ a: [40, 48], b: [48, 40] }, 2)
     const code = [
       { op: 'matmul', in: [0, 1], out: [3], attr },
       { op: 'matmul', in: [3, 2], out: [4], attr },
@@ -184,9 +184,9 @@ where('in bfloat16', () => {
     const sizes = [
       [40, 64],
       [64, 48],
-      [48, 32],
+      [48, 40],
       [40, 48],
-      [40, 32],
+      [40, 40],
     ]
     const [got] = await runs(code, sizes, [4], [[first.a, first.b, second.b]], (plan) => {
       expect(plan.stats.text).toMatch(/float32\[40,48\]:half@arena/)
@@ -199,10 +199,10 @@ where('in bfloat16', () => {
   })
 
   const table: Record<string, Conv> = {
-    '3x3': { n: 4, c: 32, h: 8, w: 8, o: 16, ...convolutions.same },
-    'uneven padding': { n: 3, c: 16, h: 7, w: 6, o: 24, kernel: [3, 3], padding: [0, 2, 1, 0] },
+    '3x3': { n: 4, c: 16, h: 8, w: 8, o: 8, ...convolutions.same },
+    'uneven padding': { n: 3, c: 8, h: 7, w: 6, o: 24, kernel: [3, 3], padding: [0, 2, 1, 0] },
     'stride 2': { n: 4, c: 8, h: 9, w: 9, o: 40, ...convolutions.same, stride: [2, 2] },
-    pointwise: { n: 4, c: 32, h: 6, w: 6, o: 48, kernel: [1, 1] },
+    pointwise: { n: 4, c: 32, h: 6, w: 6, o: 24, kernel: [1, 1] },
     tiny: { n: 1, c: 8, h: 2, w: 2, o: 8, kernel: [1, 1] },
   }
   for (const refused of [false, true]) {

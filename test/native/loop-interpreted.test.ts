@@ -3,5 +3,3 @@ process.env.LANGEVIN_JIT = '0'
 const { addonInfo } = await import('../../lib/runtime/addon.ts')
 if (addonInfo().machineCode) throw new Error('LANGEVIN_JIT=0 did not turn machine code off')
 await import('./loop.test.ts')
-await import('./loop-shapes.test.ts')
-await import('./loop-reduce.test.ts')

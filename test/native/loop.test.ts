@@ -1,7 +1,8 @@
 /** Fused loops on the CPU: the cases of cases/loop.ts, and programs that are refused. */
-import { testDevice } from '../device.ts'
+
 import { describe, expect, test } from 'vitest'
 import { addon } from '../../lib/runtime/addon.ts'
+import { testDevice } from '../device.ts'
 import { meaning, testLoops } from './cases/loop.ts'
 import { compileRaw } from './plan-json.ts'
 

@@ -16,4 +16,7 @@ export const simulated: boolean =
   existsSync(join(simulator, 'libcuda.so.1')) && existsSync(join(release, 'langevin_cuda.so'))
 
 // Read when the device is first used, later in this process.
-if (simulated) process.env.LANGEVIN_CUDA_PATH = simulator
+if (simulated) {
+  process.env.LANGEVIN_CUDA_PATH = simulator
+  process.env.LANGEVIN_CACHE ??= 'off' // the simulator's code is of no use to anyone else
+}

@@ -114,7 +114,14 @@ describe('float32 operands', () => {
   test.each(Object.entries(cases))('%s', async (_, g) => {
     const { x, dy } = operands(g)
     const { attr } = sizes(g)
-    await expectOp('conv2d_weight_grad', [x, dy], { ...attr, kernelSize: [3, 3] }, reference(g, x, dy), tolerance, 'cpu')
+    await expectOp(
+      'conv2d_weight_grad',
+      [x, dy],
+      { ...attr, kernelSize: [3, 3] },
+      reference(g, x, dy),
+      tolerance,
+      'cpu',
+    )
   })
 })
 

@@ -105,6 +105,7 @@ async function both(g: Case, setting: string): Promise<Float32Array[]> {
   const [x, w, dy] = shapes.map((s, i) => ops.input('xwy'[i] as string, s, 'float32')) as [Tensor, Tensor, Tensor]
   const results = [ops.conv2d(x, w, { padding }), ops.conv2dInputGrad(dy, w, { padding, inputSize: g.size })]
   const plan = await compileGraph(
+    'cpu',
     [x, w, dy],
     results.map((tensor) => ({ tensor })),
   )
@@ -145,7 +146,7 @@ describe('packed weights', () => {
   const layer = (t: Tensor) => ops.conv2d(ops.relu(t), w, { padding: 1 })
 
   test('are made anew when the parameter changes', async () => {
-    const plan = await compileGraph([x, w], [{ tensor: layer(layer(x)) }])
+    const plan = await compileGraph('cpu', [x, w], [{ tensor: layer(layer(x)) }])
     const random = generator(3)
     const image = uniform(x.shape, random)
     for (const seed of [4, 5, 4]) {
@@ -153,7 +154,7 @@ describe('packed weights', () => {
       const feeds = [image, weights].map((t) => hostTensor(Float32Array.from(t.data), t.shape))
       const got = (await plan.call(feeds))[0]?.data as Float32Array
       process.env.LANGEVIN_WINOGRAD = '0'
-      const direct = await compileGraph([x, w], [{ tensor: layer(layer(x)) }])
+      const direct = await compileGraph('cpu', [x, w], [{ tensor: layer(layer(x)) }])
       delete process.env.LANGEVIN_WINOGRAD
       const want = (await direct.call(feeds))[0]?.data as Float32Array
       direct.dispose()
@@ -163,8 +164,8 @@ describe('packed weights', () => {
   })
 
   test('of a parameter are kept once, whoever reads it', async () => {
-    const one = await compileGraph([x, w], [{ tensor: layer(x) }])
-    const three = await compileGraph([x, w], [{ tensor: layer(layer(layer(x))) }])
+    const one = await compileGraph('cpu', [x, w], [{ tensor: layer(x) }])
+    const three = await compileGraph('cpu', [x, w], [{ tensor: layer(layer(layer(x))) }])
     const kept = [one.stats.persistentBytes, three.stats.persistentBytes]
     one.dispose()
     three.dispose()
@@ -175,7 +176,7 @@ describe('packed weights', () => {
   test('of weights that are no parameter are made at every run', async () => {
     const scale = ops.input('s', [], 'float32')
     const scaled = ops.mul(w, scale)
-    const plan = await compileGraph([x, w, scale], [{ tensor: ops.conv2d(x, scaled, { padding: 1 }) }])
+    const plan = await compileGraph('cpu', [x, w, scale], [{ tensor: ops.conv2d(x, scaled, { padding: 1 }) }])
     const [image, weights] = [uniform(x.shape, generator(6)), uniform(w.shape, generator(7))]
     const feeds = [image, weights].map((t) => hostTensor(Float32Array.from(t.data), t.shape))
     const runs: Float32Array[] = []

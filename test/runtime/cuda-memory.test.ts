@@ -1,9 +1,10 @@
 /**
  * Memory of device 'cuda' and what lies on which device: figures, release, what is said where memory lacks, copies between devices, tensors of the
- * wrong device. On the simulator, with little memory, in a process of its own.
+ * wrong device; and compiled loops kept on disk. On the simulator, with little memory, in processes of their own.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -21,7 +22,13 @@ const failure = async (call) => { try { await call() } catch (e) { return { code
 const used = async (device) => (await native.memory(device)).used
 ;(async () => { ${body} })().then((value) => console.log(JSON.stringify(value)))`
   const result = spawnSync(process.execPath, ['-e', script, addon], {
-    env: { ...process.env, LANGEVIN_CUDA_PATH: simulator, LANGEVIN_CUDA_PLUGIN: '', ...variables },
+    env: {
+      ...process.env,
+      LANGEVIN_CUDA_PATH: simulator,
+      LANGEVIN_CUDA_PLUGIN: '',
+      LANGEVIN_CACHE: 'off',
+      ...variables,
+    },
     encoding: 'utf8',
   })
   expect(result.stderr).toBe('')
@@ -175,5 +182,68 @@ describe.skipIf(!simulated)('on a simulated GPU of 100 MB', () => {
         "the plan is compiled for cuda:0; input 0 is a tensor on cpu: make it on the plan's device, or copy it there",
     })
     expect(wrong).toEqual({ code: 'E_DEVICE', message: 'cuda:2 does not exist; there are cuda:0, cuda:1' })
+  })
+})
+
+describe.skipIf(!simulated)('compiled loops on disk', () => {
+  /** x + 1, fused. */
+  const plan = JSON.stringify({
+    version: 1,
+    values: [
+      { dtype: 'float32', shape: [5] },
+      { dtype: 'float32', shape: [5] },
+    ],
+    inputs: [0],
+    constants: [],
+    outputs: [{ value: 1, alias: null }],
+    code: [
+      {
+        op: 'loop',
+        in: [0],
+        out: [1],
+        attr: {
+          shape: [5],
+          program: [
+            ['const', 1],
+            ['add', 0, 1],
+          ],
+          outputs: [{ register: 2 }],
+          axes: [],
+        },
+      },
+    ],
+  })
+  const compute = (cache: string) =>
+    run(
+      `const plan = await native.compile('${plan}', new Uint8Array(0), 'cuda')
+       const [x, y] = [0, 1].map(() => new native.Tensor('float32', [5], 'cuda'))
+       await x.write(new Float32Array([1, 2, 3, 4, 5]))
+       await plan.run([x], [y])
+       return [...await y.read()]`,
+      { LANGEVIN_CACHE: cache },
+    )
+
+  test('they are kept; what is damaged or empty is made again; a folder that cannot be does not matter', () => {
+    const root = mkdtempSync(join(tmpdir(), 'langevin-cache-'))
+    try {
+      expect(compute(join(root, 'a/b'))).toEqual([2, 3, 4, 5, 6])
+      const folder = join(root, 'a/b/cuda')
+      const names = readdirSync(folder)
+      expect(names).toHaveLength(1)
+      const file = join(folder, names[0] as string)
+      const whole = readFileSync(file)
+      const flipped = Buffer.from(whole)
+      flipped[whole.length - 1] = (whole[whole.length - 1] as number) ^ 1
+      for (const damaged of [flipped, whole.subarray(0, whole.length - 3), Buffer.alloc(0), Buffer.from('other\n')]) {
+        writeFileSync(file, damaged)
+        expect(compute(join(root, 'a/b'))).toEqual([2, 3, 4, 5, 6])
+        expect(readFileSync(file)).toEqual(whole)
+        expect(readdirSync(folder)).toEqual(names)
+      }
+      writeFileSync(join(root, 'file'), '')
+      expect(compute(join(root, 'file'))).toEqual([2, 3, 4, 5, 6])
+    } finally {
+      rmSync(root, { recursive: true, force: true })
+    }
   })
 })

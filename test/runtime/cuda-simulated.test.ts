@@ -46,7 +46,10 @@ where('device cuda, simulated', () => {
     expect(available).toBe(true)
     expect(found?.[0]).toMatchObject({ name: expect.any(String), capability: expect.stringMatching(/^\d+\.\d$/) })
     for (const name of ['nvrtc', 'cublasLt', 'cudnn'])
-      expect(libraries?.[name]).toMatchObject({ version: expect.any(String), path: expect.stringContaining('simulator') })
+      expect(libraries?.[name]).toMatchObject({
+        version: expect.any(String),
+        path: expect.stringContaining('simulator'),
+      })
     expect(availableDevices()).toContain('cuda:0')
   })
 
@@ -83,7 +86,7 @@ where('device cuda, simulated', () => {
   })
 
   test('training steps; a run that was trained on one device goes on on the other', async () => {
-    const data = new Dataset({ name: 'points', features: points([32, 2]) })
+    const data = new Dataset({ name: 'points', features: points([32, 2]), range: null })
     const out = temporaryFolder()
     const train = async (device: Device, steps: number, folder: string, resume: boolean) => {
       const model = mlp({ inputs: 2, hidden: [8], device })
@@ -103,7 +106,13 @@ where('device cuda, simulated', () => {
   })
 
   test('computations on plain numbers', async () => {
-    const [x, y] = [points([12, 2]), hostTensor(points([12, 2]).data.map((v) => v + 0.5), [12, 2])]
+    const [x, y] = [
+      points([12, 2]),
+      hostTensor(
+        points([12, 2]).data.map((v) => v + 0.5),
+        [12, 2],
+      ),
+    ]
     const [cpu, cuda] = await onBoth((device) => mmd(x, y, { device, permutations: 20 }))
     expect(cuda.squared).toBeCloseTo(cpu.squared, 5)
     expect(cuda.pValue).toBe(cpu.pValue)

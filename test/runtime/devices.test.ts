@@ -25,10 +25,13 @@ const missing = { code: 'E_DEVICE' }
 
 describe('names', () => {
   test.each(['cpu', 'cuda', 'cuda:0', 'cuda:12'])('%s is one', (name) => expect(isDevice(name)).toBe(true))
-  test.each(['', 'gpu', 'cuda:', 'cuda:01', 'cuda:-1', 'cuda:1.5', 'CUDA', 'cuda:99999', 3, null])('%j is none', (name) => {
-    expect(isDevice(name)).toBe(false)
-    expect(() => checkDevice(name as Device)).toThrow(TypeError)
-  })
+  test.each(['', 'gpu', 'cuda:', 'cuda:01', 'cuda:-1', 'cuda:1.5', 'CUDA', 'cuda:99999', 3, null])(
+    '%j is none',
+    (name) => {
+      expect(isDevice(name)).toBe(false)
+      expect(() => checkDevice(name as Device)).toThrow(TypeError)
+    },
+  )
 
   test('a GPU that is not there is a typed error, wherever a device is given', async () => {
     const far = 'cuda:4321'

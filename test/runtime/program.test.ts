@@ -6,7 +6,7 @@ import * as ops from '../../lib/ops/index.ts'
 import { type CompiledPlan, compileGraph } from '../../lib/runtime/compile.ts'
 import { DeviceTensor } from '../../lib/runtime/device.ts'
 import { type Instruction, makeProgram } from '../../lib/runtime/program.ts'
-import { testDevice } from '../device.ts'
+import { elsewhere, testDevice } from '../device.ts'
 
 const scalar = (v: number): Promise<DeviceTensor> =>
   DeviceTensor.from(testDevice, hostTensor(new Float32Array([v]), []))
@@ -38,7 +38,10 @@ test('runs in order, repeats, records, copies', async () => {
   ])
   const result = await program.run(2)
   expect([...result.metrics]).toEqual([1, 16, 16, 136])
-  expect(result).toMatchObject({ completed: 2, guard: null, cancelled: false, kernels: 8 })
+  expect(result).toMatchObject({ completed: 2, guard: null, cancelled: false })
+  // Another device may take more of them for a plan.
+  if (elsewhere) expect(result.kernels).toBeGreaterThanOrEqual(8)
+  else expect(result.kernels).toBe(8)
   expect(result.seconds).toBeGreaterThan(0)
   expect(await read(x)).toBe(136)
   expect((await program.run(0)).completed).toBe(0)

@@ -5,8 +5,6 @@
 
 namespace langevin {
 
-constexpr int kConvThreads = 256;  // of a block of langevin_conv_weight_grad
-
 // Weights between [O, I, taps] in float32 and [O, taps, I], which may be bfloat16.
 struct ConvWeightsArgs {
   const void* from;

@@ -114,7 +114,7 @@ LANGEVIN_DEVICE float conv_weight_sum(const ConvArgs& args, int64_t weight) {
   return sum;
 }
 
-// A block a result, whose threads' sums are added as a tree. Blocks of kConvThreads, a float of shared memory a thread.
+// A block a result, whose threads' sums are added as a tree. A power of two of threads, a float of shared memory for each.
 LANGEVIN_KERNEL(langevin_conv_weight_grad, ConvArgs, args) {
   LANGEVIN_SHARED(float, partial);
   const int64_t t = thread_index();

@@ -148,12 +148,14 @@ void run_job(const Job& job) {
   const Numbers c = job.beta == 0 ? d : map(job.c, job.at_c, "C");
   spoil(memory, job.workspace, job.workspace_bytes, "a product");
   const bool ta = job.operation.transpose_a != CUBLAS_OP_N, tb = job.operation.transpose_b != CUBLAS_OP_N;
+  const int64_t row_of_a = ta ? job.a.column_step() : job.a.row_step(), along_a = ta ? job.a.row_step() : job.a.column_step();
+  const int64_t column_of_b = tb ? job.b.row_step() : job.b.column_step(), along_b = tb ? job.b.column_step() : job.b.row_step();
   const auto shifted = [](const Numbers& from, const Layout& layout, int64_t entry) {
     return Numbers{from.data + entry * layout.stride * static_cast<int64_t>(from.bytes()), from.half, from.round};
   };
   for (int64_t entry = 0; entry < job.d.batch; ++entry) {
-    const std::vector<float> rows = gather(shifted(a, job.a, entry), job.m, job.k, ta ? job.a.column_step() : job.a.row_step(), ta ? job.a.row_step() : job.a.column_step());
-    const std::vector<float> columns = gather(shifted(b, job.b, entry), job.n, job.k, tb ? job.b.row_step() : job.b.column_step(), tb ? job.b.column_step() : job.b.row_step());
+    const std::vector<float> rows = gather(shifted(a, job.a, entry), job.m, job.k, row_of_a, along_a);
+    const std::vector<float> columns = gather(shifted(b, job.b, entry), job.n, job.k, column_of_b, along_b);
     const Numbers to = shifted(d, job.d, entry);
     Numbers added = shifted(c, job.c, entry);
     added.round = false;
@@ -175,7 +177,9 @@ bool overlap(CUdeviceptr a, const Layout& la, CUdeviceptr d, const Layout& ld) {
 // Sets `to` from an attribute's bytes.
 template <class T>
 cublasStatus_t take(T* to, const void* from, size_t bytes) {
-  if (from == nullptr || bytes != sizeof(T)) return wrong(CUBLAS_STATUS_INVALID_VALUE, "an attribute of " + std::to_string(bytes) + " bytes for one of " + std::to_string(sizeof(T)));
+  if (from == nullptr || bytes != sizeof(T)) {
+    return wrong(CUBLAS_STATUS_INVALID_VALUE, "an attribute of " + std::to_string(bytes) + " bytes for one of " + std::to_string(sizeof(T)));
+  }
   std::memcpy(to, from, sizeof(T));
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -350,7 +354,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void* alpha, const void* a, cublasLtMatrixLayout_t layout_a,
                               const void* b, cublasLtMatrixLayout_t layout_b, const void* beta, const void* c, cublasLtMatrixLayout_t layout_c, void* d,
-                              cublasLtMatrixLayout_t layout_d, const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes, cudaStream_t stream) {
+                              cublasLtMatrixLayout_t layout_d, const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t workspace_bytes,
+                              cudaStream_t stream) {
   const Entry entry("cublasLtMatmul");
   if (!alive(handle)) return wrong(CUBLAS_STATUS_NOT_INITIALIZED, "not a handle");
   CUstream queue = stream;
@@ -371,12 +376,15 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     }
   }
   if (words[2] > 0 && (workspace == nullptr || workspace_bytes < words[2] || reinterpret_cast<uint64_t>(workspace) % 256 != 0)) {
-    return wrong(CUBLAS_STATUS_INVALID_VALUE, "a workspace of " + std::to_string(workspace_bytes) + " bytes; the algorithm wants " + std::to_string(words[2]) + ", 256-aligned");
+    return wrong(CUBLAS_STATUS_INVALID_VALUE,
+                 "a workspace of " + std::to_string(workspace_bytes) + " bytes; the algorithm wants " + std::to_string(words[2]) + ", 256-aligned");
   }
   Job job{*p.operation, *p.a, *p.b, *p.c, *p.d, p.m, p.n, p.k, *static_cast<const float*>(alpha), *static_cast<const float*>(beta),
           reinterpret_cast<CUdeviceptr>(a), reinterpret_cast<CUdeviceptr>(b), reinterpret_cast<CUdeviceptr>(c), reinterpret_cast<CUdeviceptr>(d),
           workspace, words[2], queue->context};
-  if (overlap(job.at_a, job.a, job.at_d, job.d) || overlap(job.at_b, job.b, job.at_d, job.d)) return wrong(CUBLAS_STATUS_INVALID_VALUE, "a result over an operand");
+  if (overlap(job.at_a, job.a, job.at_d, job.d) || overlap(job.at_b, job.b, job.at_d, job.d)) {
+    return wrong(CUBLAS_STATUS_INVALID_VALUE, "a result over an operand");
+  }
   ++counts().library_calls;
   return enqueue(queue, {"a product", [job] { run_job(job); }}) == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -74,7 +74,9 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
   const Held held(lock());
   if (!alive(handle)) return dnn_wrong(CUDNN_STATUS_NOT_INITIALIZED, "not a handle");
-  if (stream != nullptr && (!alive(stream) || stream->context != handle->context)) return dnn_wrong(CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH, "a stream of another device");
+  if (stream != nullptr && (!alive(stream) || stream->context != handle->context)) {
+    return dnn_wrong(CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH, "a stream of another device");
+  }
   handle->stream = stream;
   return CUDNN_STATUS_SUCCESS;
 }

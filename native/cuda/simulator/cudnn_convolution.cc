@@ -29,8 +29,8 @@ int algorithm_of(Direction direction, Role role) {
       return numbers[static_cast<int>(role)];
     }
     case Direction::WeightGrad: {
-      constexpr int numbers[] = {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT,
-                                 CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, -1};
+      constexpr int numbers[] = {CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED,
+                                 CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, -1};
       return numbers[static_cast<int>(role)];
     }
   }
@@ -104,7 +104,8 @@ cudnnStatus_t heuristic(cudnnHandle_t handle, const Convolution& all, cudnnStatu
     perf.time = -1;
     perf.memory = workspace_of(all, role);
     perf.determinism = role == Role::Varies ? CUDNN_NON_DETERMINISTIC : CUDNN_DETERMINISTIC;
-    perf.mathType = all.how.math == CUDNN_FMA_MATH ? CUDNN_FMA_MATH : all.how.math == CUDNN_TENSOR_OP_MATH || role == Role::Good ? CUDNN_TENSOR_OP_MATH : CUDNN_DEFAULT_MATH;
+    const bool tensor = all.how.math == CUDNN_TENSOR_OP_MATH || role == Role::Good;
+    perf.mathType = all.how.math == CUDNN_FMA_MATH ? CUDNN_FMA_MATH : tensor ? CUDNN_TENSOR_OP_MATH : CUDNN_DEFAULT_MATH;
   }
   return CUDNN_STATUS_SUCCESS;
 }
@@ -132,7 +133,7 @@ std::vector<float> read_all(const Numbers& from, int64_t count) {
   return to;
 }
 
-// Calls visit(x position or -1, w position, ..) for every product of one result's group: offsets of rows of `channels` numbers.
+// Calls visit(where in x the pixel begins, where in a filter the tap begins) for every tap of one result that is not in the padding.
 template <class Visit>
 void for_each_tap(const Convolution& all, int64_t n, int64_t oh, int64_t ow, const Visit& visit) {
   for (int64_t kh = 0; kh < all.w.h; ++kh) {
@@ -145,7 +146,7 @@ void for_each_tap(const Convolution& all, int64_t n, int64_t oh, int64_t ow, con
   }
 }
 
-// Calls visit(first x channel, y position, filter start) for every result, and what it is made of.
+// Calls visit(n, oh, ow, first channel of its group in x, its place in y, its filter's start) for every result.
 template <class Visit>
 void for_each_result(const Convolution& all, const Visit& visit) {
   const int64_t per_group = all.w.n / all.how.groups, filter = all.w.h * all.w.w * all.w.c;
@@ -210,7 +211,8 @@ cudnnStatus_t run(cudnnHandle_t handle, const Convolution& all, cudnnStatus_t st
   }
   const size_t wanted = workspace_of(all, role);
   if (wanted > 0 && (job.workspace == nullptr || given < wanted)) {
-    return dnn_wrong(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, "a workspace of " + std::to_string(given) + " bytes; the algorithm wants " + std::to_string(wanted));
+    return dnn_wrong(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT,
+                     "a workspace of " + std::to_string(given) + " bytes; the algorithm wants " + std::to_string(wanted));
   }
   for (const CUdeviceptr pointer : {job.x, job.w, job.y, reinterpret_cast<CUdeviceptr>(job.workspace)}) {
     if (pointer % 16 != 0) return dnn_wrong(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "a pointer that is not 16-byte aligned");
@@ -256,8 +258,8 @@ cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle, const
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, const cudnnFilterDescriptor_t w, const cudnnTensorDescriptor_t y,
-                                                          const cudnnConvolutionDescriptor_t how, const cudnnTensorDescriptor_t x, const int requested, int* found,
-                                                          cudnnConvolutionBwdDataAlgoPerf_t* perfs) {
+                                                          const cudnnConvolutionDescriptor_t how, const cudnnTensorDescriptor_t x, const int requested,
+                                                          int* found, cudnnConvolutionBwdDataAlgoPerf_t* perfs) {
   const Held held(lock());
   Convolution all{};
   const cudnnStatus_t status = combine(handle, Direction::InputGrad, x, w, how, y, &all);
@@ -265,8 +267,8 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, 
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle, const cudnnTensorDescriptor_t x, const cudnnTensorDescriptor_t y,
-                                                            const cudnnConvolutionDescriptor_t how, const cudnnFilterDescriptor_t w, const int requested, int* found,
-                                                            cudnnConvolutionBwdFilterAlgoPerf_t* perfs) {
+                                                            const cudnnConvolutionDescriptor_t how, const cudnnFilterDescriptor_t w, const int requested,
+                                                            int* found, cudnnConvolutionBwdFilterAlgoPerf_t* perfs) {
   const Held held(lock());
   Convolution all{};
   const cudnnStatus_t status = combine(handle, Direction::WeightGrad, x, w, how, y, &all);
@@ -274,8 +276,8 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle
 }
 
 cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(cudnnHandle_t handle, const cudnnTensorDescriptor_t x, const cudnnFilterDescriptor_t w,
-                                                      const cudnnConvolutionDescriptor_t how, const cudnnTensorDescriptor_t y, cudnnConvolutionFwdAlgo_t algorithm,
-                                                      size_t* bytes) {
+                                                      const cudnnConvolutionDescriptor_t how, const cudnnTensorDescriptor_t y,
+                                                      cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
   const Held held(lock());
   Convolution all{};
   const cudnnStatus_t status = combine(handle, Direction::Forward, x, w, how, y, &all);
@@ -300,8 +302,9 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t handl
   return workspace(all, status, algorithm, bytes);
 }
 
-cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, const cudnnTensorDescriptor_t x_is, const void* x, const cudnnFilterDescriptor_t w_is,
-                                      const void* w, const cudnnConvolutionDescriptor_t how, cudnnConvolutionFwdAlgo_t algorithm, void* space, size_t bytes,
+cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, const cudnnTensorDescriptor_t x_is, const void* x,
+                                      const cudnnFilterDescriptor_t w_is, const void* w, const cudnnConvolutionDescriptor_t how,
+                                      cudnnConvolutionFwdAlgo_t algorithm, void* space, size_t bytes,
                                       const void* beta, const cudnnTensorDescriptor_t y_is, void* y) {
   const Held held(lock());
   Convolution all{};

@@ -72,7 +72,9 @@ void run_launch(const LaunchRequest& request) {
 std::string launch_limits(const Dimensions& grid, const Dimensions& block) {
   const auto text = [](const Dimensions& d) { return std::to_string(d.x) + " x " + std::to_string(d.y) + " x " + std::to_string(d.z); };
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535) return "a grid of " + text(grid) + " blocks";
-  if (block.x == 0 || block.y == 0 || block.z == 0 || block.z > 64 || uint64_t{block.x} * block.y * block.z > 1024) return "a block of " + text(block) + " threads";
+  if (block.x == 0 || block.y == 0 || block.z == 0 || block.z > 64 || uint64_t{block.x} * block.y * block.z > 1024) {
+    return "a block of " + text(block) + " threads";
+  }
   if (grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1) return "more than one dimension, of which kernels know nothing (device.cuh)";
   return "";
 }
@@ -197,7 +199,8 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned int grid_x, unsign
   }
   constexpr size_t kMostParameters = 4096;  // what every device takes
   if (function->parameter_bytes > kMostParameters) {
-    return entry.wrong(CUDA_ERROR_INVALID_VALUE, "kernel " + function->name + ": parameters of " + std::to_string(function->parameter_bytes) + " bytes; at most 4096");
+    return entry.wrong(CUDA_ERROR_INVALID_VALUE,
+                       "kernel " + function->name + ": parameters of " + std::to_string(function->parameter_bytes) + " bytes; at most 4096");
   }
   if (parameters == nullptr || parameters[0] == nullptr || extra != nullptr) return entry.wrong(CUDA_ERROR_INVALID_VALUE, "parameters");
   LaunchRequest request{function->name, function->run, function->bind, grid, block, shared, {}, stream->context};

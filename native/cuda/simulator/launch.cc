@@ -147,7 +147,9 @@ std::string place(const std::string& name) {
     throw Fault{CUDA_ERROR_MISALIGNED_ADDRESS, place(name) + " used a misaligned address, or an index outside of a fixed array"};
   }
   for (const auto& fiber : fibers(1)) {
-    if (fiber->below(launch.address)) throw Fault{CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, place(name) + " has more local variables than the simulator's stacks hold"};
+    if (fiber->below(launch.address)) {
+      throw Fault{CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, place(name) + " has more local variables than the simulator's stacks hold"};
+    }
   }
   std::string what;
   if (launch.address >= shared_end && launch.address < shared_end + kPage) {

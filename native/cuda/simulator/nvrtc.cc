@@ -28,11 +28,8 @@ namespace langevin::simulator {
 
 namespace {
 
-// The folder `native`, by where this file was compiled from.
-std::string sources() {
-  const std::string file = __FILE__;
-  return file.substr(0, file.rfind("/cuda/simulator/"));
-}
+// The folder `native`: whoever compiles this file says where it is.
+std::string sources() { return LANGEVIN_SIMULATOR_SOURCES; }
 
 std::string hash_of(const std::string& text) {
   uint64_t a = 1469598103934665603u, b = 0x9E3779B97F4A7C15u;
@@ -117,8 +114,8 @@ Options read_options(int count, const char* const* given) {
   Options options;
   const std::string known[] = {"--std=", "-std=", "--fmad=", "-fmad=", "--prec-div=", "--prec-sqrt=", "--ftz=", "--use_fast_math", "-default-device",
                                "--device-as-default-execution-space", "--extra-device-vectorization", "-diag-suppress", "--diag-suppress", "--split-compile",
-                               "-split-compile", "--minimal", "-minimal", "--no-cache", "-no-cache", "-w", "--disable-warnings", "-lineinfo", "--generate-line-info",
-                               "-D", "--define-macro"};
+                               "-split-compile", "--minimal", "-minimal", "--no-cache", "-no-cache", "-w", "--disable-warnings", "-lineinfo",
+                               "--generate-line-info", "-D", "--define-macro"};
   for (int i = 0; i < count; ++i) {
     const std::string option = given[i];
     if (option.rfind("--gpu-architecture=", 0) == 0 || option.rfind("-arch=", 0) == 0) {
@@ -134,8 +131,10 @@ Options read_options(int count, const char* const* given) {
 }
 
 std::vector<std::string> command(const std::string& folder) {
-  return {setting("CXX", "c++"), "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-Wall", "-Wno-unused-function", "-nostdinc",
-          "-nostdinc++", "-I" + sources() + "/cuda/simulator/rtc", "-I" + folder + "/headers", "-o", folder + "/out.so", folder + "/text.cc"};
+  // A GPU refuses what is misaligned: traps stand for that, and for indices outside of fixed arrays.
+  return {setting("CXX", "c++"), "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off",
+          "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-Wall", "-Wno-unused-function", "-nostdinc", "-nostdinc++",
+          "-I" + sources() + "/cuda/simulator/rtc", "-I" + folder + "/headers", "-o", folder + "/out.so", folder + "/text.cc"};
 }
 
 // Compiles in a new folder and puts the cubin at `kept`. The compiler's words in program->log.

@@ -4,6 +4,9 @@
 //
 // Queued work runs when somebody waits for it (or when 256 pieces wait), so that a buffer that is used too early or changed too late shows;
 // LANGEVIN_SIMULATOR_QUEUE=immediate runs it at once.
+//
+// Variables: LANGEVIN_SIMULATOR_DEVICES, _CAPABILITY, _MEMORY, _MULTIPROCESSORS, _DRIVER (driver.cc), _ORDER (launch.cc), _CACHE (nvrtc.cc), _EXACT
+// (numbers.h), _REFUSE_CONVOLUTIONS (cudnn_convolution.cc), _COUNTS (a file for totals, below), _QUIET=1 (nothing on standard error).
 #pragma once
 
 #pragma GCC visibility push(default)  // the functions declared there are what this library exports

@@ -15,7 +15,8 @@ constexpr size_t kPlainShared = 48 << 10;  // bytes that need no asking
 class CudaChain final : public RepeatedPlan {
  public:
   CudaChain(CudaBackend& backend, CudaDevice& device, const ChainPlan& plan, ChainCode code)
-      : backend_(backend), device_(device), code_(std::move(code)), shared_(plan.shared), blocks_(static_cast<unsigned>((plan.rows + plan.tile - 1) / plan.tile)) {}
+      : backend_(backend), device_(device), code_(std::move(code)), shared_(plan.shared),
+        blocks_(static_cast<unsigned>((plan.rows + plan.tile - 1) / plan.tile)) {}
   ~CudaChain() override { backend_.release(scratch_, code_.scratch); }
 
   void prepare() override {
@@ -26,7 +27,8 @@ class CudaChain final : public RepeatedPlan {
     device_.compile_sources();
     const CUfunction function = device_.source_kernel(code_.name);
     if (shared_ > kPlainShared) {
-      check_cuda(driver().cuFuncSetAttribute_(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(shared_)), "asking for shared memory");
+      const int bytes = static_cast<int>(shared_);
+      check_cuda(driver().cuFuncSetAttribute_(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes), "asking for shared memory");
     }
     function_ = function;
   }

@@ -133,7 +133,8 @@ class Writer {
     line("LANGEVIN_SHARED(unsigned char, shared);");
     line("const int32_t t = static_cast<int32_t>(thread_index());");
     line("const int64_t row = block_index() * " + str(c_.tile) + ";");
-    line("const int32_t rows = static_cast<int32_t>(" + str(c_.rows) + " - row < " + str(c_.tile) + " ? " + str(c_.rows) + " - row : " + str(c_.tile) + ");");
+    const std::string left = str(c_.rows) + " - row", tile = str(c_.tile);
+    line("const int32_t rows = static_cast<int32_t>(" + left + " < " + tile + " ? " + left + " : " + tile + ");");
     for (size_t i = 0; i < c_.values.size(); ++i) {
       const int v = static_cast<int>(i);
       if (!c_.values[i].needed || shown(v) != v) continue;
@@ -145,7 +146,8 @@ class Writer {
       const int v = static_cast<int>(i);
       const ChainValue& known = c_.values[i];
       if (!known.needed || known.source < 0 || !known.shared) continue;
-      if (known.factor) call("chain_copy_factor", threads() + ", " + str(known.width) + ", " + str(known.step), name(v) + ", " + source(v) + ", " + str(known.size));
+      const std::string padding = ", " + str(known.width) + ", " + str(known.step);
+      if (known.factor) call("chain_copy_factor", threads() + padding, name(v) + ", " + source(v) + ", " + str(known.size));
       else call("chain_copy", threads(), name(v) + ", " + source(v) + (known.rows ? " + row * " + str(known.size) : "") + ", " + count(v));
       written_.push_back(region(v));
     }
@@ -162,7 +164,8 @@ class Writer {
     const ChainValue& to = value(c.to);
     if (to.rows) return call("chain_copy", threads(), source(c.to) + " + row * " + str(to.size) + ", " + name(c.to) + ", " + count(c.to));
     const TensorDesc& desc = type(c.to);
-    const std::string place = "static_cast<unsigned char*>(args.at[" + str(static_cast<int64_t>(code_.pointers) - 1) + "]) + " + str(static_cast<int64_t>(code_.scratch));
+    const std::string scratch = "args.at[" + str(static_cast<int64_t>(code_.pointers) - 1) + "]";
+    const std::string place = "static_cast<unsigned char*>(" + scratch + ") + " + str(static_cast<int64_t>(code_.scratch));
     open("if (row == 0)");
     call("chain_copy", threads(), "reinterpret_cast<" + std::string(memory_type(desc.dtype)) + "*>(" + place + "), " + name(c.to) + ", " + count(c.to));
     close();
@@ -199,8 +202,8 @@ class Writer {
     const Region sums{step.partial, step.partial + (parts ? static_cast<size_t>(p.parts * c_.tile * g.n) * 4 : 0)};
     order({region(a), region(b)}, {parts ? sums : region(out)});
     call("chain_product",
-         tile + ", " + str(g.n) + ", " + str(g.k) + ", " + str(value(b).step) + flag(g.transpose_b) + flag(quads) + ", " + str(p.rows) + ", " + str(p.columns) + ", " +
-             str(p.parts) + ", " + threads(),
+         tile + ", " + str(g.n) + ", " + str(g.k) + ", " + str(value(b).step) + flag(g.transpose_b) + flag(quads) + ", " + str(p.rows) + ", " +
+             str(p.columns) + ", " + str(p.parts) + ", " + threads(),
          (parts ? partial : name(out)) + ", " + name(a) + ", " + name(b));
     if (!parts) return;
     order({sums}, {region(out)});
@@ -255,7 +258,9 @@ class Writer {
     for (size_t d : dims) n *= s.rows && d == 0 ? 1 : s.shape[d];
     return (s.rows ? "rows * " : "") + str(n);
   }
-  void open_walk(const std::string& index, const std::string& end) { open("for (int32_t " + index + " = t; " + index + " < " + end + "; " + index + " += " + threads() + ")"); }
+  void open_walk(const std::string& index, const std::string& end) {
+    open("for (int32_t " + index + " = t; " + index + " < " + end + "; " + index + " += " + threads() + ")");
+  }
 
   void move(const ChainStep& step, const DecodedCode& code) {
     const int in = code.inputs[0], out = code.outputs[0];

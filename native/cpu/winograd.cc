@@ -212,14 +212,15 @@ bool Winograd::from(ConvDirection direction, const ConvGeometry& g) {
   return float_tile_available() && WinogradShape::from(direction, g);
 }
 
-// Direct-equivalent GFLOP/s (forward / input gradient) on two Zen 4 cores, oneDNN's choice -> ours, weights packed already
-// where they are; the best of several runs on a busy machine:
-//   batch 4:   640->640 at 8x8    264/256 -> 526/526   320->320 at 16x16  470/470 -> 719/562   160->160 at 32x32  543/543 -> 817/827
-//   batch 32:  32->32 at 32x32    432/439 -> 647/623   64->64 at 16x16    568/580 -> 769/757   128->128 at 8x8    494/492 -> 819/793
-//              16->32 at 32x32    240/343 -> 584/512   32->64 at 32x32    501/413 -> 535/659   64->128 at 16x16   605/554 -> 792/705
-//   batch 64:  16->16 at 32x32    177/240 -> 482/579   16->32 at 8x8      266/295 -> 566/509   64->64 at 4x4      376/358 -> 678/693
-//              128->128 at 2x2    292/316 -> 203/211   32->32 at 5x5      304/301 -> 271/270   32->32 at 6x6      291/293 -> 389/389
-//   batch 1:   64->64 at 8x8      202/192 -> 333/338   16->16 at 8x8      77/80 -> 118/123     256->256 at 8x8    272/272 -> 298/294
+// Direct-equivalent GFLOP/s (forward / input gradient) on two Zen 4 cores, oneDNN's choice -> ours, small weights packed already; the best of
+// three runs, by turns, on a busy machine:
+//   batch 4:   640->640 at 8x8    258/251 -> 515/547   320->320 at 16x16  484/490 -> 673/655   160->160 at 32x32  563/542 -> 770/779
+//   batch 16:  640->640 at 8x8    536/482 -> 625/666   256->256 at 8x8    443/413 -> 721/699   128->256 at 8x8    423/425 -> 722/699
+//   batch 32:  32->32 at 32x32    451/440 -> 580/649   64->64 at 16x16    583/591 -> 763/760   128->128 at 8x8    523/519 -> 839/841
+//              16->32 at 32x32    239/350 -> 603/613   32->64 at 32x32    540/484 -> 665/651   64->128 at 16x16   656/621 -> 799/799
+//   batch 64:  16->16 at 32x32    171/236 -> 525/538   64->64 at 4x4      446/453 -> 771/770   32->32 at 6x6      293/294 -> 392/390
+//   batch 1:   64->64 at 8x8      259/261 -> 522/515   16->16 at 8x8      127/128 -> 185/185   256->256 at 8x8    276/277 -> 368/365
+// and where it is not taken (batch 64, of an earlier build): 128->128 at 2x2 292/316 -> 203/211, 32->32 at 5x5 304/301 -> 271/270.
 // So: more than a few tiles, and at least half full.
 bool Winograd::preferred() const {
   const double filled = static_cast<double>(n * oh * ow) / static_cast<double>(kTile * kTile * tiles());

@@ -110,7 +110,7 @@ async function work(options) {
   async function compute(build, shapes, data, precision) {
     const inputs = shapes.map((s, i) => ops.input(`x${i}`, s, 'float32'))
     const output = build(...inputs)
-    const plan = await compileGraph(inputs, [{ tensor: output }], { precision })
+    const plan = await compileGraph('cpu', inputs, [{ tensor: output }], { precision })
     const bound = inputs.map((t) => DeviceTensor.empty('cpu', t.dtype, t.shape))
     const result = DeviceTensor.empty('cpu', output.dtype, output.shape)
     try {

@@ -64,7 +64,11 @@ async function baselines(train, test) {
 
 async function densities(distribution, x) {
   const input = ops.input('x', x.shape)
-  const plan = await compileGraph([input], [{ tensor: distribution.logDensity(inlineParameters(distribution), input) }])
+  const plan = await compileGraph(
+    'cpu',
+    [input],
+    [{ tensor: distribution.logDensity(inlineParameters(distribution), input) }],
+  )
   const [out] = await plan.call([x])
   plan.dispose()
   return Array.from(out.data)

@@ -31,9 +31,9 @@ describe('langevin bench', () => {
     const rows = lines.map((l) => JSON.parse(l) as Record<string, unknown>)
     expect(rows.map((r) => r.event ?? Object.keys(r))).toEqual([
       'ceilings',
-      ['workload', 'contender', 'ms', 'min', 'max', 'n'],
+      ['workload', 'contender', 'ms', 'min', 'max', 'n', 'peakDeviceBytes'],
       'profile',
-      ['workload', 'contender', 'ms', 'min', 'max', 'n'],
+      ['workload', 'contender', 'ms', 'min', 'max', 'n', 'peakDeviceBytes'],
       'profile',
     ])
     expect(rows.map((r) => r.workload)).toEqual([undefined, 'dsm_mlp', 'dsm_mlp', 'nce_mlp', 'nce_mlp'])

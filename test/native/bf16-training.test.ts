@@ -88,30 +88,34 @@ where('bfloat16', () => {
     await expect(Chains.start(model, { precision: 'half' as Precision })).rejects.toMatchObject({ code: 'E_CONFIG' })
   })
 
-  test('JEM++ on digits: held-out accuracy is that of float32 within 2% after a short run', async () => {
+  test('JEM++ on digits: held-out accuracy is that of float32 within 2% after short runs of three seeds', async () => {
     const { train, test: held } = (await digits()).split({ test: 360 })
+    // One run's accuracy moves by a percent or two with any rounding at all.
+    const seeds = [2, 3, 4]
     const accuracy: Record<string, number> = {}
     for (const precision of ['float32', 'bfloat16'] as const) {
-      const model = wideResNet({ depth: 10, width: 1, channels: 1, size: 8, seed: 1 })
-      const options: JemOptions = {
-        ...smallPlusPlus,
-        batch: 32,
-        sampler: { kind: 'pyld', outer: 1, inner: 2 },
-        optimizer: { kind: 'adam', learningRate: 2e-3 },
-        weights: { px: 0.2 },
-        gradientClip: 1,
-        schedule: { kind: 'constant' },
-        precision,
-        seed: 2,
+      let sum = 0
+      for (const seed of seeds) {
+        const model = wideResNet({ depth: 10, width: 1, channels: 1, size: 8, seed: 1 })
+        const options: JemOptions = {
+          ...smallPlusPlus,
+          batch: 32,
+          sampler: { kind: 'pyld', outer: 1, inner: 2 },
+          optimizer: { kind: 'adam', learningRate: 2e-3 },
+          weights: { px: 0.2 },
+          gradientClip: 1,
+          schedule: { kind: 'constant' },
+          precision,
+          seed,
+        }
+        await fitAll(new JemPlusPlus(model, options), train, { steps: 120 })
+        const logits = await model.logits(held.normalized())
+        sum += classificationFigures(logits, held.labels as Int32Array).accuracy
       }
-      await fitAll(new JemPlusPlus(model, options), train, { steps: 120 })
-      const logits = await model.logits(held.normalized())
-      accuracy[precision] = classificationFigures(logits, held.labels as Int32Array).accuracy
+      accuracy[precision] = sum / seeds.length
     }
     expect(accuracy.float32).toBeGreaterThan(0.93)
-    expect(
-      Math.abs((accuracy.bfloat16 as number) - (accuracy.float32 as number)),
-      JSON.stringify(accuracy),
-    ).toBeLessThan(0.02)
+    const difference = Math.abs((accuracy.bfloat16 as number) - (accuracy.float32 as number))
+    expect(difference, JSON.stringify(accuracy)).toBeLessThan(0.02)
   })
 })

@@ -72,7 +72,7 @@ for wheel in "${wheels[@]}"; do
   if [[ $wheel == nvidia-cuda-nvrtc==* ]] && ! have_libraries; then takes_library=yes; fi
   if have_headers && [ -z "$takes_library" ]; then continue; fi
   say "fetching ${wheel/==/ }"
-  "$python" -m pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: --dest "$download/wheel" "$wheel" >&2 ||
+  "$python" -m pip download --quiet --retries 1 --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: --dest "$download/wheel" "$wheel" >&2 ||
     fail "pip could not fetch $wheel (its message stands above)"
   extract "$download"/wheel/*.whl headers "$headers"
   if [ -n "$takes_library" ]; then extract "$download"/wheel/*.whl libraries "$libraries"; fi

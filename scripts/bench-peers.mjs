@@ -12,7 +12,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
+import { fail, readOptions } from './options.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const ours = 'langevin'
@@ -36,36 +37,11 @@ const help = `usage: node scripts/bench-peers.mjs [options]      (after npm run 
 
 LANGEVIN_PEERS_PYTHON names the Python that has torch or jax (default: python3).`
 
-function fail(message) {
-  process.stderr.write(`error: ${message}\n`)
-  process.exit(2)
-}
-
-function readOptions() {
-  const text = { type: 'string' }
-  const names = ['peers', 'only', 'contenders', 'rounds', 'repeats', 'seconds', 'threads', 'device', 'out']
-  const options = { ...Object.fromEntries(names.map((n) => [n, text])), help: { type: 'boolean' } }
-  let values
-  try {
-    values = parseArgs({ options }).values
-  } catch (error) {
-    fail(`${error.message}\n\n${help}`)
-  }
-  if (values.help) {
-    process.stdout.write(`${help}\n`)
-    process.exit(0)
-  }
-  const number = (name, fallback, whole) => {
-    const v = Number(values[name] ?? fallback)
-    if (!(v > 0 && Number.isFinite(v)) || (whole && !Number.isInteger(v)))
-      fail(`--${name} takes a positive ${whole ? 'integer' : 'number'}; got '${values[name]}'`)
-    return v
-  }
-  const list = (name, all) => {
-    const words = values[name]?.split(',').map((w) => w.trim()) ?? all
-    for (const w of words) if (!all.includes(w)) fail(`--${name}: '${w}' is not known. Known: ${all.join(', ')}`)
-    return all.filter((w) => words.includes(w))
-  }
+function parseOptions() {
+  const { values, number, list } = readOptions(
+    ['peers', 'only', 'contenders', 'rounds', 'repeats', 'seconds', 'threads', 'device', 'out'],
+    help,
+  )
   const device = values.device ?? 'cpu'
   if (!/^(cpu|cuda(:[0-9]+)?)$/.test(device)) fail(`--device takes cpu, cuda or cuda:N; got '${device}'`)
   const table = JSON.parse(readFileSync(join(root, 'scripts/bench/workloads.json'), 'utf8'))
@@ -330,7 +306,7 @@ function memoryTable(names, results) {
 }
 
 async function main() {
-  const o = readOptions()
+  const o = parseOptions()
   const { found, missing } = findContenders(o)
   for (const m of missing) process.stderr.write(`left out ${m}\n`)
   if (found.length === 0) fail('no contender can run')

@@ -13,7 +13,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { fail, readOptions } from './options.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const table = JSON.parse(readFileSync(resolve(root, 'scripts/bench/workloads.json'), 'utf8'))
@@ -60,34 +60,12 @@ const help = `usage: node scripts/scaling.mjs [options]      (after npm run buil
   --svg FILE        the curves (default: none); the repository's is docs/images/scaling.svg
   --help            this text`
 
-function fail(message) {
-  process.stderr.write(`error: ${message}\n`)
-  process.exit(2)
-}
-
-function readOptions() {
-  const text = { type: 'string' }
-  const names = ['only', 'rounds', 'seconds', 'threads', 'under', 'out', 'svg', 'worker']
-  const options = { ...Object.fromEntries(names.map((n) => [n, text])), help: { type: 'boolean' } }
-  let values
-  try {
-    values = parseArgs({ options }).values
-  } catch (error) {
-    fail(`${error.message}\n\n${help}`)
-  }
-  if (values.help) {
-    process.stdout.write(`${help}\n`)
-    process.exit(0)
-  }
-  const number = (name, fallback, whole) => {
-    const v = Number(values[name] ?? fallback)
-    if (!(v > 0 && Number.isFinite(v)) || (whole && !Number.isInteger(v)))
-      fail(`--${name} takes a positive ${whole ? 'integer' : 'number'}; got '${values[name]}'`)
-    return v
-  }
-  const words = values.only?.split(',').map((w) => w.trim()) ?? parts
-  const known = [...parts, ...workloads]
-  for (const w of words) if (!known.includes(w)) fail(`--only: '${w}' is not known. Known: ${known.join(', ')}`)
+function parseOptions() {
+  const { values, number, list } = readOptions(
+    ['only', 'rounds', 'seconds', 'threads', 'under', 'out', 'svg', 'worker'],
+    help,
+  )
+  const words = list('only', [...parts, ...workloads])
   return {
     worker: values.worker,
     curves: Object.keys(curves).filter((c) => words.includes(c)),
@@ -298,7 +276,7 @@ ${el('style', {}, new Html(style))}${panels}
 }
 
 async function main() {
-  const o = readOptions()
+  const o = parseOptions()
   if (!existsSync(resolve(root, 'dist/bench/prepare.js'))) fail('dist/bench does not exist: run `npm run build` first')
   if (o.worker !== undefined) return work(JSON.parse(o.worker))
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', threads: o.threads, node: process.version, load: loadavg()[0] }

@@ -8,6 +8,7 @@
 
 #include "cpu/index_simd.h"
 #include "ops/check.h"
+#include "ops/geometry.h"
 
 namespace langevin {
 
@@ -15,29 +16,12 @@ namespace {
 
 constexpr size_t kSerialBytes = 1 << 18;  // moved before a parallel region pays
 
-// x seen as [outer, length, inner] around an axis.
-struct Axis {
-  int64_t outer = 1, length = 1, inner = 1;
-  Axis(const Shape& shape, int64_t axis) {
-    if (axis < 0) axis += static_cast<int64_t>(shape.size());
-    for (size_t i = 0; i < shape.size(); ++i) {
-      int64_t& d = static_cast<int64_t>(i) < axis ? outer : static_cast<int64_t>(i) == axis ? length : inner;
-      d *= shape[i];
-    }
-  }
-};
-
-Axis axis_of(const Instruction& in) {
-  const int64_t rank = static_cast<int64_t>(in.inputs[0].shape.size());
-  return Axis(in.inputs[0].shape, attr_int_or(in, "axis", -rank, rank - 1, 0));
-}
-
 int64_t clamped(int32_t index, int64_t length) { return std::min<int64_t>(length - 1, std::max<int64_t>(0, index)); }
 
 class GatherKernel : public Kernel {
  public:
   explicit GatherKernel(const Instruction& in)
-      : axis_(axis_of(in)), count_(in.inputs[1].size()), row_(static_cast<size_t>(axis_.inner) * bytes_of(in.inputs[0].dtype)) {
+      : axis_(axis_view(in)), count_(in.inputs[1].size()), row_(static_cast<size_t>(axis_.inner) * bytes_of(in.inputs[0].dtype)) {
     const size_t moved = row_ * static_cast<size_t>(axis_.outer * count_);
     threads_ = moved < kSerialBytes ? 1 : omp_get_max_threads();
   }
@@ -55,7 +39,7 @@ class GatherKernel : public Kernel {
   }
 
  private:
-  Axis axis_;
+  AxisView axis_;
   int64_t count_;
   size_t row_;
   int threads_;
@@ -65,7 +49,7 @@ class GatherKernel : public Kernel {
 class ScatterAddKernel : public Kernel {
  public:
   explicit ScatterAddKernel(const Instruction& in)
-      : axis_(axis_of(in)), count_(in.inputs[1].size()), bytes_(in.inputs[0].bytes()), whole_(in.inputs[0].dtype == DType::I32) {
+      : axis_(axis_view(in)), count_(in.inputs[1].size()), bytes_(in.inputs[0].bytes()), whole_(in.inputs[0].dtype == DType::I32) {
     const size_t moved = static_cast<size_t>(axis_.outer * count_ * axis_.inner) * 4;
     const int most = moved < kSerialBytes ? 1 : omp_get_max_threads();
     by_outer_ = axis_.outer >= most;
@@ -106,7 +90,7 @@ class ScatterAddKernel : public Kernel {
     for (int64_t i = 0; i < n; ++i) out[i] += x[i];
   }
 
-  Axis axis_;
+  AxisView axis_;
   int64_t count_;
   size_t bytes_;
   bool whole_, by_outer_;
@@ -140,7 +124,7 @@ class ScatterRowsKernel : public Kernel {
   }
 
  private:
-  Axis axis_;
+  AxisView axis_;
   int64_t count_;
   size_t bytes_, row_;
   int parts_;
@@ -148,7 +132,7 @@ class ScatterRowsKernel : public Kernel {
 
 class ArgmaxKernel : public Kernel {
  public:
-  explicit ArgmaxKernel(const Instruction& in) : axis_(axis_of(in)), whole_(in.inputs[0].dtype == DType::I32) {
+  explicit ArgmaxKernel(const Instruction& in) : axis_(axis_view(in)), whole_(in.inputs[0].dtype == DType::I32) {
     threads_ = in.inputs[0].bytes() < kSerialBytes ? 1 : omp_get_max_threads();
   }
   void run(const KernelArgs& args) override {
@@ -176,7 +160,7 @@ class ArgmaxKernel : public Kernel {
     }
   }
 
-  Axis axis_;
+  AxisView axis_;
   bool whole_;
   int threads_;
 };

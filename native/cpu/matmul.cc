@@ -16,35 +16,12 @@
 #include "cpu/dnnl.h"
 #include "cpu/matmul_bf16.h"
 #include "cpu/strided_copy.h"
+#include "ops/geometry.h"
 #include "ops/registry.h"
 
 namespace langevin {
 
 namespace {
-
-// A batch axis after merging: how far each operand moves (in matrices), 0 where it broadcasts.
-struct BatchAxis {
-  int64_t size, a, b;
-};
-
-// Merges batch axes that both operands walk (or both repeat) alike; axes of size 1 vanish.
-std::vector<BatchAxis> batch_axes(const MatmulGeometry& g) {
-  std::vector<BatchAxis> axes;
-  int64_t run_a = 1, run_b = 1;
-  for (size_t i = g.batch.size(); i-- > 0;) {
-    if (g.batch[i] != 1) {
-      const BatchAxis outer{g.batch[i], g.batch_a[i] == 1 ? 0 : run_a, g.batch_b[i] == 1 ? 0 : run_b};
-      if (!axes.empty() && outer.a == axes.front().a * axes.front().size && outer.b == axes.front().b * axes.front().size) {
-        axes.front().size *= outer.size;
-      } else {
-        axes.insert(axes.begin(), outer);
-      }
-    }
-    run_a *= g.batch_a[i];
-    run_b *= g.batch_b[i];
-  }
-  return axes;
-}
 
 constexpr int64_t kSerialElements = 16384;  // of the larger of A and C: below, a parallel region costs more than it gives
 constexpr int64_t kLeastRows = 16;          // of a part

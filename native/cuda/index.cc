@@ -11,29 +11,13 @@
 #include "cuda/kernels/args_data.h"
 #include "cuda/ops.h"
 #include "ops/check.h"
+#include "ops/geometry.h"
 
 namespace langevin {
 
 namespace {
 
 constexpr int64_t kPairs = 16384;
-
-// x seen as [outer, length, inner] around an axis.
-struct Axis {
-  int64_t outer = 1, length = 1, inner = 1;
-  Axis(const Shape& shape, int64_t axis) {
-    if (axis < 0) axis += static_cast<int64_t>(shape.size());
-    for (size_t i = 0; i < shape.size(); ++i) {
-      int64_t& d = static_cast<int64_t>(i) < axis ? outer : static_cast<int64_t>(i) == axis ? length : inner;
-      d *= shape[i];
-    }
-  }
-};
-
-Axis axis_of(const Instruction& in) {
-  const int64_t rank = static_cast<int64_t>(in.inputs[0].shape.size());
-  return Axis(in.inputs[0].shape, attr_int_or(in, "axis", -rank, rank - 1, 0));
-}
 
 // Bytes that move together in rows of this length: 16, or an element.
 int64_t unit_of(int64_t inner, size_t element) {
@@ -53,7 +37,7 @@ template <class Index>
 class GatherKernel : public Kernel {
  public:
   GatherKernel(const Instruction& in, CudaDevice& device) {
-    const Axis axis = axis_of(in);
+    const AxisView axis = axis_view(in);
     const size_t element = in.inputs[0].element();
     const int64_t unit = unit_of(axis.inner, element), inner = axis.inner * static_cast<int64_t>(element) / unit;
     const int64_t indices = in.inputs[1].size(), count = axis.outer * indices * inner;
@@ -149,7 +133,7 @@ class Links {
 template <class Index>
 class ScatterKernel : public Kernel {
  public:
-  ScatterKernel(const Instruction& in, CudaDevice& device, const Axis& axis, const std::string& kernel, int64_t unit)
+  ScatterKernel(const Instruction& in, CudaDevice& device, const AxisView& axis, const std::string& kernel, int64_t unit)
       : device_(device), bytes_(in.inputs[0].bytes()), links_(device, in.inputs[1].size(), axis.length) {
     const int64_t inner = axis.inner * static_cast<int64_t>(in.inputs[0].element()) / unit, indices = in.inputs[1].size();
     const int64_t count = axis.outer * indices * inner;
@@ -185,7 +169,7 @@ template <class Index>
 class ArgmaxKernel : public Kernel {
  public:
   ArgmaxKernel(const Instruction& in, CudaDevice& device) {
-    const Axis axis = axis_of(in);
+    const AxisView axis = axis_view(in);
     const std::string dtype = in.inputs[0].dtype == DType::F32 ? "f32" : "i32";
     const int64_t results = axis.outer * axis.inner;
     args_.count = results;
@@ -230,11 +214,11 @@ std::unique_ptr<Kernel> cuda_make_gather(const Instruction& in, CudaDevice& devi
 
 std::unique_ptr<Kernel> cuda_make_scatter_add(const Instruction& in, CudaDevice& device) {
   const char* kernel = in.inputs[0].dtype == DType::F32 ? "langevin_scatter_add_f32" : "langevin_scatter_add_i32";
-  return make_by_width<ScatterKernel>(narrow_scatter(in), in, device, axis_of(in), kernel, int64_t{4});
+  return make_by_width<ScatterKernel>(narrow_scatter(in), in, device, axis_view(in), kernel, int64_t{4});
 }
 
 std::unique_ptr<Kernel> cuda_make_scatter_rows(const Instruction& in, CudaDevice& device) {
-  const Axis axis(in.inputs[0].shape, 0);
+  const AxisView axis(in.inputs[0].shape, 0);
   const int64_t unit = unit_of(axis.inner, in.inputs[0].element());
   return make_by_width<ScatterKernel>(narrow_scatter(in), in, device, axis, "langevin_scatter_rows_" + std::to_string(unit), unit);
 }

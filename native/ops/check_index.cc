@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/check.h"
+#include "ops/geometry.h"
 
 namespace langevin {
 
@@ -29,6 +30,19 @@ void expect_valid_index(const Instruction& in, const TensorDesc& x, size_t axis,
 }
 
 }  // namespace
+
+AxisView::AxisView(const Shape& shape, int64_t axis) {
+  if (axis < 0) axis += static_cast<int64_t>(shape.size());
+  for (size_t i = 0; i < shape.size(); ++i) {
+    int64_t& d = static_cast<int64_t>(i) < axis ? outer : static_cast<int64_t>(i) == axis ? length : inner;
+    d *= shape[i];
+  }
+}
+
+AxisView axis_view(const Instruction& in) {
+  const int64_t rank = static_cast<int64_t>(in.inputs[0].shape.size());
+  return AxisView(in.inputs[0].shape, attr_int_or(in, "axis", -rank, rank - 1, 0));
+}
 
 void check_gather(const Instruction& in) {
   expect_inputs(in, 2);

@@ -54,6 +54,22 @@ MatmulGeometry matmul_geometry(const Instruction& in) {
   return g;
 }
 
+std::vector<BatchAxis> batch_axes(const MatmulGeometry& g) {
+  std::vector<BatchAxis> axes;
+  int64_t run_a = 1, run_b = 1;
+  for (size_t i = g.batch.size(); i-- > 0;) {
+    if (g.batch[i] != 1) {
+      const BatchAxis next{g.batch[i], g.batch_a[i] == 1 ? 0 : run_a, g.batch_b[i] == 1 ? 0 : run_b};
+      const bool joins = !axes.empty() && next.a == axes[0].a * axes[0].size && next.b == axes[0].b * axes[0].size;
+      if (joins) axes[0].size *= next.size;
+      else axes.insert(axes.begin(), next);
+    }
+    run_a *= g.batch_a[i];
+    run_b *= g.batch_b[i];
+  }
+  return axes;
+}
+
 void check_matmul(const Instruction& in) { matmul_geometry(in); }
 
 }  // namespace langevin

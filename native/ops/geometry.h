@@ -34,6 +34,21 @@ struct MatmulGeometry {
 };
 MatmulGeometry matmul_geometry(const Instruction& instruction);
 
+// A batch axis after merging: how far each operand moves (in matrices), 0 where it repeats.
+struct BatchAxis {
+  int64_t size, a, b;
+};
+// Axes that both operands walk (or repeat) alike become one; axes of size 1 vanish. Outermost first.
+std::vector<BatchAxis> batch_axes(const MatmulGeometry& g);
+
+// A shape seen as [outer, length, inner] around an axis.
+struct AxisView {
+  AxisView(const Shape& shape, int64_t axis);  // the axis may count from the end
+  int64_t outer = 1, length = 1, inner = 1;
+};
+// Of input 0 around the attribute 'axis', else around its first.
+AxisView axis_view(const Instruction& instruction);
+
 // Windows over the last two axes of [N,C,H,W].
 struct PoolGeometry {
   int64_t n = 0, c = 0, h = 0, w = 0, oh = 0, ow = 0;

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest'
 import { addon } from '../../lib/runtime/addon.ts'
 import { testDevice } from '../device.ts'
-import { meaning, testLoops } from './cases/loop.ts'
+import { testLoops } from './cases/loop.ts'
+import { meaning } from './cases/loop-reference.ts'
 import { compileRaw } from './plan-json.ts'
 
 testLoops(testDevice)

@@ -87,7 +87,7 @@ async function work({ jobs, threads, seconds }) {
   const { prepare } = await import('../dist/bench/prepare.js')
   setThreads(threads)
   for (const { key, name, workload } of jobs) {
-    const prepared = await prepare(name, workload)
+    const prepared = await prepare(name, workload, 'cpu')
     const wall = async (calls) => {
       const started = performance.now()
       const { guard } = await prepared.program.run(calls)

@@ -4,8 +4,6 @@
  * forward and both gradients, in float32 and bfloat16. A Markdown table; each cell is the rms of the error and its greatest magnitude, both in
  * units of the rms of the exact result, which is computed in float64 from the float32 operands (so the rounding of operands to bfloat16 counts).
  *
- *   node scripts/winograd-error.mjs [--only 64x64] [--samples 4000] [--seed 1] [--threads 1] [--out FILE]      (after npm run build)
- *
  * Operands are standard normal, weights scaled by 1/sqrt(9 C). The exact result is computed at sampled elements; all sampled elements of a layer
  * are the same in every column. Where turning Winograd off changes no bit of the whole result it was not used, and the cell says '='.
  */
@@ -14,7 +12,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { fail, readOptions } from './options.mjs'
 
 /** Images, channels in and out, side: from the first stage of WRN-16-1 to the last of WRN-28-10. */
 const layers = [
@@ -31,36 +29,22 @@ const directions = ['forward', 'input gradient', 'weight gradient']
 const precisions = ['float32', 'bfloat16']
 const nameOf = ({ n, c, o, side }) => `${n} x ${c}x${o}, ${side}x${side}`
 
-function fail(message) {
-  process.stderr.write(`error: ${message}\n`)
-  process.exit(2)
-}
+const help = `usage: node scripts/winograd-error.mjs [options]      (after npm run build)
 
-function readOptions() {
-  const text = (fallback) => ({ type: 'string', default: fallback })
-  const options = {
-    only: text(''),
-    samples: text('4000'),
-    seed: text('1'),
-    threads: text('1'),
-    out: text(''),
-    worker: { type: 'boolean' },
-  }
-  let values
-  try {
-    values = parseArgs({ options }).values
-  } catch (error) {
-    fail(error.message)
-  }
-  const count = (name) => {
-    const v = Number(values[name])
-    if (!(Number.isInteger(v) && v > 0)) fail(`--${name} takes a positive integer; got '${values[name]}'`)
-    return v
-  }
-  const chosen = layers.filter((l) => nameOf(l).includes(values.only))
-  if (chosen.length === 0) fail(`--only: no layer has '${values.only}' in its name: ${layers.map(nameOf).join('; ')}`)
-  const { worker, out } = values
-  return { worker, out, layers: chosen, samples: count('samples'), seed: count('seed'), threads: count('threads') }
+  --only TEXT      layers with this in their names, such as 64x64 (default: all)
+  --samples N      elements of each result that are compared (default 4000)
+  --seed N         of operands and of the elements (default 1)
+  --threads N      threads of the kernels (default 1)
+  --out FILE       JSON of all numbers (default: none)
+  --help           this text`
+
+function parseOptions() {
+  const { values, number } = readOptions(['only', 'samples', 'seed', 'threads', 'out', 'worker'], help)
+  const { only = '', worker, out = '' } = values
+  const chosen = layers.filter((l) => nameOf(l).includes(only))
+  if (chosen.length === 0) fail(`--only: no layer has '${only}' in its name: ${layers.map(nameOf).join('; ')}`)
+  const [samples, seed, threads] = [number('samples', 4000, true), number('seed', 1, true), number('threads', 1, true)]
+  return { worker, out, layers: chosen, samples, seed, threads }
 }
 
 // ---- exact results, at one element; 3x3, padding 1
@@ -190,7 +174,7 @@ function errors(data, sampled) {
 function measure(setting) {
   const { LANGEVIN_WINOGRAD: _, ...rest } = process.env
   const env = setting === undefined ? rest : { ...rest, LANGEVIN_WINOGRAD: setting }
-  const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2), '--worker']
+  const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2), '--worker', 'on']
   const child = spawnSync(process.execPath, args, { encoding: 'utf8', env, maxBuffer: 2 ** 26 })
   if (child.status !== 0) fail(`the process that measures ended with ${child.status ?? child.signal}: ${child.stderr}`)
   return new Map(
@@ -209,7 +193,7 @@ function markdown(head, rows) {
 }
 
 async function main() {
-  const o = readOptions()
+  const o = parseOptions()
   if (!existsSync(fileURLToPath(new URL('../dist/index.js', import.meta.url)))) fail('run `npm run build` first')
   if (o.worker) return work(o)
   const [chosen, off] = [measure(undefined), measure('0')]
